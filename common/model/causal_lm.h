@@ -1,0 +1,94 @@
+// One decoder-only transformer for the Llama family (Llama 2/3, SmolLM2, Mistral), Qwen2/2.5 and
+// Qwen3. The generator and the learner both run this class: there is no second forward pass in
+// Cohort.
+//
+// q, k and v live in one matrix, gate and up in another (one product each); Hugging Face names are
+// views into them, so loading, saving, hashing and publishing see the checkpoint's own tensors.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/model/attention.h"
+#include "common/model/model_config.h"
+
+namespace cohort {
+
+struct NamedTensor {
+  std::string name;
+  at::Tensor tensor;
+};
+
+struct CausalLmOptions {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype =
+      at::kFloat;          // compute dtype of all parameters: kFloat, kBFloat16 or kDouble
+  bool trainable = false;  // storage parameters require gradients
+};
+
+// Thread-safety: Forward and Logits may run concurrently while nobody changes parameters; CopyFrom
+// and in-place updates of parameters need exclusive use.
+class CausalLm {
+ public:
+  // Loads a Hugging Face folder (config.json, [sharded] safetensors in fp32, bf16 or fp16, by
+  // mmap). NotFound: a file or tensor is missing; InvalidArgument: malformed or unsupported
+  // content, with the file, the tensor, the expected and the found shape.
+  static absl::StatusOr<std::unique_ptr<CausalLm>> Load(const std::string& folder,
+                                                        const CausalLmOptions& options);
+  // Weights N(0, initializer_range), seeded: the same on every machine.
+  static absl::StatusOr<std::unique_ptr<CausalLm>> Random(const ModelConfig& config,
+                                                          const CausalLmOptions& options,
+                                                          uint64_t seed);
+  ~CausalLm();
+
+  const ModelConfig& config() const { return config_; }
+  const CausalLmOptions& options() const { return options_; }
+
+  struct ForwardOptions {
+    bool checkpoint_activations = false;  // recompute each layer in the backward pass
+  };
+  // tokens: [num_tokens] int64; positions: [num_tokens] int64, from 0 within each sequence
+  // returns: [num_tokens, hidden_size], after the final norm, compute dtype
+  // Builds an autograd graph when trainable and grad mode is on. Throws c10::Error.
+  at::Tensor Forward(const at::Tensor& tokens, const at::Tensor& positions, Attention& attention,
+                     const ForwardOptions& forward) const;
+  at::Tensor Forward(const at::Tensor& tokens, const at::Tensor& positions,
+                     Attention& attention) const;
+
+  // hidden: [n, hidden_size] -> logits [n, vocab_size], compute dtype.
+  at::Tensor Logits(const at::Tensor& hidden) const;
+  // [vocab_size, hidden_size]; the embedding itself when the model ties them.
+  const at::Tensor& head_weight() const;
+
+  // Views with the checkpoint's names, sorted by name; a tied head appears once, as the embedding.
+  std::vector<NamedTensor> NamedParameters() const;
+  // The same views over other tensors laid out like StorageParameters() (fp32 masters, moments).
+  std::vector<NamedTensor> NamedViews(const std::vector<at::Tensor>& storage_like) const;
+  // What an optimizer steps: leaf tensors (fused matrices whole), in a fixed order.
+  const std::vector<NamedTensor>& StorageParameters() const { return storage_; }
+
+  // Copies values by Hugging Face name; every parameter must be given once, with its shape.
+  absl::Status CopyFrom(const std::vector<NamedTensor>& named);
+
+  // Writes config.json, generation_config.json and safetensors (shards of at most
+  // `max_shard_bytes`) in the compute dtype, and copies tokenizer files from the folder the model
+  // was loaded from. `transformers` loads the result. Files are synced; the folder must exist.
+  absl::Status Save(const std::string& folder, int64_t max_shard_bytes = int64_t{4} << 30) const;
+
+ private:
+  struct Layer;
+  CausalLm(ModelConfig config, CausalLmOptions options);
+
+  ModelConfig config_;
+  CausalLmOptions options_;
+  std::string source_folder_;  // empty for Random
+  std::vector<NamedTensor> storage_;
+  std::vector<std::unique_ptr<Layer>> layers_;
+};
+
+}  // namespace cohort
