@@ -1,0 +1,29 @@
+// Where tensors live and in which number format the model computes.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace cohort {
+
+// "auto" (CUDA when a GPU is visible, else CPU), "cpu", "cuda" or "cuda:N". InvalidArgument for
+// other text; FailedPrecondition when the GPU asked for is not there.
+absl::StatusOr<at::Device> ResolveDevice(absl::string_view name);
+
+// "fp32", "bf16", "fp64" or "auto": bf16 where the processor multiplies it natively (AVX512-BF16 or
+// AMX-BF16; every CUDA device), else fp32.
+absl::StatusOr<at::ScalarType> ResolveDtype(absl::string_view name, at::Device device);
+
+// "fp32", "bf16", ... as configuration and logs spell it.
+std::string DtypeName(at::ScalarType dtype);
+
+// Number of threads of tensor operations of this process; 0 leaves the default. Call once, early.
+absl::Status SetComputeThreads(int threads);
+
+}  // namespace cohort
