@@ -1,0 +1,38 @@
+# Shared by the scripts of this folder (sourced, not run): where things are cached and how they speak.
+
+COHORT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+COHORT_CACHE="${COHORT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cohort}"
+COHORT_TORCH_VERSION=2.11.0
+COHORT_TORCH_DIR="$COHORT_CACHE/libtorch-$COHORT_TORCH_VERSION"
+# Debian's own interpreter: what python3 means on PATH may differ from machine to machine.
+COHORT_PYTHON=/usr/bin/python3
+export COHORT_ROOT COHORT_CACHE COHORT_TORCH_VERSION COHORT_TORCH_DIR COHORT_PYTHON
+
+say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
+die() {
+  say "error: $*"
+  exit 1
+}
+
+# make_venv DIR PACKAGE...: a virtual environment with these packages. It is marked complete last, so an
+# interrupted run leaves nothing that looks finished; a changed list makes it anew.
+make_venv() {
+  local dir="$1" list
+  shift
+  list="$(printf '%s\n' "$@")"
+  venv_is_complete "$dir" "$list" && return 0
+  mkdir -p "$dir"
+  (
+    flock 9
+    venv_is_complete "$dir" "$list" && exit 0
+    say "making the Python environment $dir"
+    rm -rf "$dir"
+    "$COHORT_PYTHON" -m venv "$dir"
+    "$dir/bin/pip" install --quiet --disable-pip-version-check "$@" >&2
+    printf '%s\n' "$list" >"$dir/packages.txt"
+  ) 9>"$dir.lock"
+}
+
+venv_is_complete() {
+  [[ -x "$1/bin/python" && "$(cat "$1/packages.txt" 2>/dev/null)" == "$2" ]]
+}
