@@ -1,0 +1,202 @@
+// Hands out prompts, takes groups back, and decides which groups make the next batch.
+//
+//   prompt feed -> [waiting] -> lease -> [in flight] -> Deliver -> [buffered] -> TakeBatch ->
+//   [training]
+//                     ^------ expiry, failure, lost worker ------'                    MarkTrained
+//                     -> ended
+//
+// Staleness is bounded by admission. With bound k and Q groups per step, at most (k + 1) * Q
+// ordinals are outstanding; batches are taken in ordinal order, so the group at position p trains
+// at step `version + p / Q` and its lease asks for a weight version of at least `version + p / Q -
+// k`. The age is checked again when the group is taken. A filtered group gives its place back at
+// once.
+//
+// Thread-safe. TakeBatch and WaitEval block; nothing else does. Callbacks are called without locks
+// held, except the prompt feed and the filter, which must be pure and must not call back.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/dispatch/group_log.h"
+#include "common/dispatch/ledger.h"
+#include "common/rl/group.h"
+
+namespace cohort {
+
+// One prompt as it will be leased.
+struct PromptItem {
+  uint64_t ordinal = 0;
+  Purpose purpose = Purpose::kTrain;
+  std::string source;        // data source name
+  std::string reward;        // the source's own verifier
+  std::string columns_json;  // answer and the prompt's other columns, for the reward
+  std::vector<int32_t> prompt_ids;
+  std::vector<SamplePlan> plans;  // one per row
+};
+
+// The prompt for an ordinal: the same answer whenever it is asked. OutOfRange: the prompt is too
+// long (the ordinal ends as prompt_too_long). Any other error ends the run.
+using PromptFeed = std::function<absl::StatusOr<PromptItem>(uint64_t ordinal)>;
+
+// Decides on a group when it arrives: nullopt keeps it, a state filters it. Pure.
+using GroupFilter = std::function<std::optional<OrdinalEnd>(const Group&)>;
+
+// Where the data order stands; part of a checkpoint.
+struct DispatchCursor {
+  uint64_t next_ordinal = 0;
+  std::vector<uint64_t>
+      holes;  // below next_ordinal, dispatched but not ended: dispatched again on resume
+};
+
+struct IssuedLease {
+  uint64_t lease_id = 0;
+  GroupId group_id = 0;
+  PromptItem item;
+  int64_t version_floor = 0;
+  absl::Duration deadline;
+};
+
+struct DispatchBatch {
+  std::vector<Group> groups;  // ordinal order (arrival order with consume_in_order = false)
+  int64_t prompts_drawn = 0;  // ordinals that ended or were taken for this batch
+  std::map<std::string, int64_t> dropped;  // ordinals ended on the way, by OrdinalEndName
+  absl::Duration waited;
+};
+
+class Dispatcher {
+ public:
+  struct Options {
+    uint64_t run_seed = 0;
+    int64_t groups_per_step = 1;
+    int64_t max_staleness = 0;
+    bool consume_in_order = true;
+    int64_t max_prompts_per_batch = 0;  // bound on prompts drawn for one batch; 0: none
+    int max_attempts = 3;  // leases of one ordinal that may fail for infrastructure reasons
+    absl::Duration lease_duration = absl::Minutes(10);
+    int64_t last_step =
+        0;  // batches in the whole run: no ordinal is issued that could not be trained; 0: endless
+  };
+
+  Dispatcher(Options options, PromptFeed feed, GroupFilter filter, GroupLog* log, Clock* clock,
+             DispatchCursor cursor = {}, int64_t first_step = 0);
+
+  // Called (from any thread, no lock held) whenever a lease may have become available.
+  void SetLeaseListener(std::function<void()> listener);
+
+  // --- towards workers ---
+  // The next prompt for this worker, evaluation before training, re-issues before new ones.
+  // nullopt: nothing to do now. The caller must hold weights at or above the lease's floor before
+  // it samples.
+  absl::StatusOr<std::optional<IssuedLease>> NextLease(const std::string& worker);
+  struct DeliveryResult {
+    Delivery outcome;
+    std::string detail;
+  };
+  // Validates shapes, appends to the log, buffers. Accepts any copy of an outstanding group, also
+  // from a lease that expired. Non-finite numbers and wrong row counts are malformed: the lease is
+  // issued again.
+  DeliveryResult Deliver(const std::string& worker, Group group);
+  // Counts a delivery that never became a group (bytes that do not decode or hash).
+  void CountBadDelivery(GroupId id, const std::string& worker, Delivery outcome);
+  void FailLease(GroupId id, uint64_t lease_id, bool prompt_too_long, const std::string& detail);
+  // Issues its leases again.
+  void WorkerGone(const std::string& worker);
+  // Issues expired leases again; returns one line for each. Call periodically.
+  std::vector<std::string> ExpireLeases();
+
+  // --- towards the learner ---
+  // Blocks until a whole batch for `step` is there. DeadlineExceeded names what is missing and who
+  // holds it; ResourceExhausted: max_prompts_per_batch was reached; Cancelled: closed.
+  absl::StatusOr<DispatchBatch> TakeBatch(int64_t step, absl::Time deadline);
+  void MarkTrained(const std::vector<uint64_t>& ordinals);
+  // The version that new leases count from: the number of batches trained and published.
+  void SetVersion(int64_t version);
+
+  // One evaluation at a time. Ordinals and plans as given; the id uses the item's purpose.
+  void BeginEval(std::vector<PromptItem> items);
+  // Groups in the order of the items; an item that failed for good has no rows. DeadlineExceeded,
+  // Cancelled.
+  absl::StatusOr<std::vector<Group>> WaitEval(absl::Time deadline);
+
+  DispatchCursor Cursor() const;  // outstanding ordinals are holes
+  LedgerCounts Counts() const;
+  size_t OutstandingLeases(const std::string& worker) const;
+  // No more leases; waiting calls return Cancelled; outstanding ordinals end as abandoned.
+  void Close();
+
+ private:
+  struct Flight {
+    PromptItem item;
+    GroupId id = 0;
+    int attempts = 0;       // leases that failed for infrastructure reasons
+    uint64_t lease_id = 0;  // 0: waiting to be (re-)issued
+    std::string worker;
+    absl::Time expires;
+    bool was_issued = false;
+  };
+  struct EvalItem {
+    Flight flight;
+    std::optional<Group> group;
+  };
+
+  // Position of an ordinal among the outstanding ones that still need a place in a batch.
+  int64_t PositionOf(uint64_t ordinal) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int64_t Places() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<bool> AdmitOne() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  IssuedLease Issue(Flight& flight, const std::string& worker, int64_t floor)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Requeue(Flight& flight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void End(OrdinalEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void EndFlight(uint64_t ordinal, OrdinalEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  DeliveryResult DeliverTrain(const std::string& worker, Group group)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  DeliveryResult DeliverEval(Group group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  DeliveryResult Count(Delivery outcome, std::string detail) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FailFlight(Flight& flight, bool prompt_too_long, const std::string& detail, bool* ended)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool BatchReady() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::string DescribeMissing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Notify() ABSL_LOCKS_EXCLUDED(mu_);
+
+  const Options options_;
+  const PromptFeed feed_;
+  const GroupFilter filter_;
+  GroupLog* const log_;
+  Clock* const clock_;
+
+  mutable absl::Mutex mu_;
+  std::function<void()> listener_ ABSL_GUARDED_BY(mu_);
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Status feed_error_ ABSL_GUARDED_BY(mu_);
+  uint64_t next_ordinal_ ABSL_GUARDED_BY(mu_);
+  uint64_t next_lease_ ABSL_GUARDED_BY(mu_) = 1;
+  int64_t version_ ABSL_GUARDED_BY(mu_);
+  int64_t step_ ABSL_GUARDED_BY(mu_);              // the batch that TakeBatch fills next
+  std::set<uint64_t> holes_ ABSL_GUARDED_BY(mu_);  // of a resumed run, not yet admitted again
+  std::map<uint64_t, Flight> flights_ ABSL_GUARDED_BY(mu_);  // waiting or leased, by ordinal
+  std::map<uint64_t, Group> buffer_ ABSL_GUARDED_BY(mu_);    // arrived and kept, by ordinal
+  std::vector<uint64_t> arrivals_ ABSL_GUARDED_BY(mu_);  // buffered ordinals in order of arrival
+  std::set<uint64_t> training_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<GroupId, uint64_t> ordinals_ ABSL_GUARDED_BY(mu_);  // of outstanding groups
+  int64_t drawn_ ABSL_GUARDED_BY(mu_) = 0;  // prompts ended for the current batch
+  std::map<std::string, int64_t> dropped_ ABSL_GUARDED_BY(mu_);  // since the last batch, by state
+  std::vector<EvalItem> eval_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<GroupId, size_t> eval_index_ ABSL_GUARDED_BY(mu_);
+  LedgerCounts counts_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace cohort
