@@ -1,0 +1,104 @@
+// Keys of metrics.jsonl (one line per step; issue: "what a run leaves"), of summary.json and of the
+// Prometheus metrics. Named once here: the learner writes them, the progress line, the report and
+// the dashboards read them.
+//
+// Units: seconds, tokens, versions, nats; ratios are 0..1. A key that has no value in a step (no
+// evaluation, no reference policy) is left out or null.
+#pragma once
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace cohort::metric {
+
+inline constexpr char kStep[] = "step";  // 1 for the first optimizer batch
+
+// ---- time, seconds ----
+inline constexpr char kTimeStep[] = "time/step";  // wall clock from one step's end to the next
+// Phases of a step; they add up to time/step.
+inline constexpr char kPhaseWaitBatch[] = "wait_batch";
+inline constexpr char kPhasePrepare[] = "prepare";
+inline constexpr char kPhaseForward[] = "forward";
+inline constexpr char kPhaseBackward[] = "backward";
+inline constexpr char kPhaseAllReduce[] = "allreduce";
+inline constexpr char kPhaseOptimizer[] = "optimizer";
+inline constexpr char kPhasePublish[] = "publish";
+inline constexpr char kPhaseCheckpoint[] = "checkpoint";
+inline constexpr char kPhaseEval[] = "eval";
+inline constexpr char kPhaseOther[] = "other";
+inline std::string TimePhase(absl::string_view phase) { return absl::StrCat("time/", phase); }
+inline constexpr char kWaitLearner[] = "wait/learner";  // learner waited for groups
+inline constexpr char kWaitRollout[] =
+    "wait/rollout";  // workers without a lease, mean over workers
+
+// ---- loss and policy ----
+inline constexpr char kLoss[] = "loss";
+inline constexpr char kGradNorm[] = "grad_norm";          // before clipping
+inline constexpr char kLearningRate[] = "learning_rate";  // of the step's last update
+inline constexpr char kEntropy[] = "entropy";             // nats per token
+inline constexpr char kKlRef[] = "kl_ref";                // to the reference policy, k3, nats
+inline constexpr char kPpoKl[] = "ppo_kl";                // mean(old - new), nats
+inline constexpr char kClipLow[] = "clip_ratio/low_mean";
+inline constexpr char kClipHigh[] = "clip_ratio/high_mean";
+
+// ---- reward ----
+inline constexpr char kRewardMean[] = "reward/mean";
+inline constexpr char kRewardStd[] = "reward/std";
+inline std::string RewardComponentMean(absl::string_view component) {
+  return absl::StrCat("reward/", component, "/mean");
+}
+inline constexpr char kAccuracyMean[] = "accuracy/mean";  // verifier's own verdict, before shaping
+inline constexpr char kFracRewardZeroStd[] = "frac_reward_zero_std";  // groups with equal rewards
+
+// ---- responses ----
+inline constexpr char kResponseLengthMean[] = "response_length/mean";
+inline constexpr char kResponseLengthMax[] = "response_length/max";
+inline constexpr char kResponseLengthClipRatio[] = "response_length/clip_ratio";  // truncated rows
+
+// ---- throughput ----
+inline constexpr char kRolloutTokensPerSecond[] = "throughput/rollout_tokens_per_second";
+inline constexpr char kTrainTokensPerSecond[] = "throughput/train_tokens_per_second";
+
+// ---- off-policy and mismatch ----
+inline constexpr char kOffPolicyMean[] = "off_policy_level/mean";  // versions behind, per group
+inline constexpr char kOffPolicyMax[] = "off_policy_level/max";
+inline constexpr char kLogpDifferenceMax[] = "sampling/logp_difference/max";  // |sampler - learner|
+inline constexpr char kLogpDifferenceMean[] = "sampling/logp_difference/mean";
+inline constexpr char kMismatchKl[] = "mismatch_kl";  // KL(rollout || old), nats
+
+// ---- groups of the step ----
+inline constexpr char kGroupsTrained[] = "groups/trained";
+inline constexpr char kGroupsFiltered[] = "groups/filtered";
+
+// ---- weights ----
+inline constexpr char kWeightsVersion[] = "weights/version";
+inline constexpr char kWeightsHash[] = "weights/hash";  // text
+
+// ---- evaluation ----
+inline std::string EvalAccuracy(absl::string_view source) {
+  return absl::StrCat("eval/", source, "/accuracy");
+}
+
+// ---- summary.json ----
+inline constexpr char kSummarySteps[] = "steps";
+inline constexpr char kSummaryTrainSeconds[] = "train_seconds";
+inline constexpr char kSummaryRewardFirst[] = "reward_first";
+inline constexpr char kSummaryRewardLast[] = "reward_last";
+inline constexpr char kSummaryHeldoutBefore[] = "heldout_accuracy_before";
+inline constexpr char kSummaryHeldoutAfter[] = "heldout_accuracy_after";
+inline constexpr char kSummaryTokensPerSecond[] = "tokens_per_second";
+
+// ---- files of a run's folder, and what `cohort train` and `cohort status` read from it ----
+inline constexpr char kConfigFile[] = "config.yaml";
+inline constexpr char kMetricsFile[] = "metrics.jsonl";
+inline constexpr char kSamplesFile[] = "samples.jsonl";
+inline constexpr char kSummaryFile[] = "summary.json";
+inline constexpr char kAddressFile[] =
+    "address";  // HOST:PORT of the learner's gRPC, atomically written
+inline constexpr char kTensorBoardFolder[] = "tensorboard";
+inline constexpr char kLogFolder[] = "logs";
+inline constexpr char kCheckpointFolder[] = "checkpoints";
+
+}  // namespace cohort::metric
