@@ -1,0 +1,247 @@
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/rl/algorithm_names.h"
+#include "common/rl/algorithm_spec.h"
+
+namespace cohort {
+namespace {
+
+template <typename... Args>
+absl::Status Invalid(const Args&... args) {
+  return absl::InvalidArgumentError(absl::StrCat(args...));
+}
+
+bool NeedsGroup(AdvantageBaseline baseline) {
+  return baseline == AdvantageBaseline::kGroupMean || baseline == AdvantageBaseline::kLeaveOneOut ||
+         baseline == AdvantageBaseline::kSecondBest || baseline == AdvantageBaseline::kPrimeLoo;
+}
+
+absl::Status ValidateAdvantage(const AlgorithmSpec& spec, const AlgorithmContext& context,
+                               std::vector<std::string>* warnings) {
+  const AdvantageSpec& adv = spec.advantage;
+  if (NeedsGroup(adv.baseline) && context.group_size < 2) {
+    return Invalid("algorithm.adv.baseline: ", NameOf(adv.baseline),
+                   " compares the rows of a group, but rollout.group_size is ", context.group_size,
+                   "; set rollout.group_size to at least 2 or adv.baseline to none");
+  }
+  if (adv.baseline == AdvantageBaseline::kCriticGae && !context.has_value_head) {
+    return Invalid("algorithm.adv.baseline: critic_gae needs a value head, and the model has none");
+  }
+  if (adv.baseline == AdvantageBaseline::kGreedy && !context.has_greedy_rollout) {
+    return Invalid(
+        "algorithm.adv.baseline: greedy needs one extra greedy rollout per prompt, which is off");
+  }
+  const bool token_level =
+      adv.baseline == AdvantageBaseline::kCriticGae || adv.baseline == AdvantageBaseline::kPrimeLoo;
+  if (token_level && adv.level != AdvantageLevel::kReturns) {
+    return Invalid("algorithm.adv.level: ", NameOf(adv.baseline), " (adv.baseline) needs returns");
+  }
+  if (adv.eps < 0 || (adv.ddof != 0 && adv.ddof != 1)) {
+    return Invalid("algorithm.adv: eps must be >= 0 and ddof 0 or 1; found eps ", adv.eps,
+                   ", ddof ", adv.ddof);
+  }
+  if (adv.gamma < 0 || adv.gamma > 1 || adv.lam < 0 || adv.lam > 1) {
+    return Invalid("algorithm.adv: gamma and lam must lie in [0, 1]; found gamma ", adv.gamma,
+                   ", lam ", adv.lam);
+  }
+  if (warnings != nullptr && adv.baseline == AdvantageBaseline::kLeaveOneOut &&
+      adv.scale == AdvantageScale::kGroupStd) {
+    warnings->push_back(
+        "algorithm.adv: leave_one_out (adv.baseline) with group_std (adv.scale) is GRPO up to the "
+        "factor n/(n-1)");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateClip(const ClipSpec& clip) {
+  if (clip.low < 0 || clip.high < 0) {
+    return Invalid("algorithm.trust.clip: low and high must be >= 0; found ", clip.low, " and ",
+                   clip.high);
+  }
+  if (clip.dual_c && *clip.dual_c <= 1) {
+    return Invalid("algorithm.trust.clip.dual_c: must be > 1; found ", *clip.dual_c);
+  }
+  if (clip.delta && *clip.delta <= 1 + clip.high) {
+    return Invalid("algorithm.trust.clip.delta: must be > 1 + high (", 1 + clip.high, "); found ",
+                   *clip.delta);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateFraction(absl::string_view field, double value) {
+  if (value > 0 && value <= 1) return absl::OkStatus();
+  return Invalid(field, ": must lie in (0, 1]; found ", value);
+}
+
+absl::Status ValidateTrustNumbers(const TrustSpec& trust) {
+  if (trust.clip) COHORT_RETURN_IF_ERROR(ValidateClip(*trust.clip));
+  if (trust.detach_clip && !(trust.detach_clip->min <= 1 && 1 <= trust.detach_clip->max)) {
+    return Invalid("algorithm.trust.detach_clip: needs min <= 1 <= max; found min ",
+                   trust.detach_clip->min, ", max ", trust.detach_clip->max);
+  }
+  if (trust.soft_gate && !(trust.soft_gate->tau_pos > 0 && trust.soft_gate->tau_neg > 0)) {
+    return Invalid("algorithm.trust.soft_gate: tau_pos and tau_neg must be > 0");
+  }
+  if (trust.clip_cov) {
+    COHORT_RETURN_IF_ERROR(ValidateFraction("algorithm.trust.clip_cov.frac", trust.clip_cov->frac));
+  }
+  if (trust.kl_cov) {
+    COHORT_RETURN_IF_ERROR(ValidateFraction("algorithm.trust.kl_cov.frac", trust.kl_cov->frac));
+  }
+  return absl::OkStatus();
+}
+
+// How many members beside `clip` are set.
+int OtherTrusts(const TrustSpec& trust) {
+  return int{trust.detach_clip.has_value()} + int{trust.soft_gate.has_value()} +
+         int{trust.log_clip.has_value()} + int{trust.clip_cov.has_value()} +
+         int{trust.kl_cov.has_value()} + int{trust.quadratic.has_value()};
+}
+
+absl::Status ValidateTrust(const AlgorithmSpec& spec) {
+  const TrustSpec& trust = spec.trust;
+  if (OtherTrusts(trust) > 1) {
+    return Invalid("algorithm.trust: expected one of ",
+                   "detach_clip, soft_gate, log_clip, clip_cov, kl_cov, quadratic; found several");
+  }
+  if (trust.clip && OtherTrusts(trust) > 0 && !trust.clip_cov) {
+    return Invalid(
+        "algorithm.trust: soft_gate, detach_clip, log_clip, kl_cov and quadratic exclude clip");
+  }
+  if ((spec.ratio == Ratio::kGeoClipped) != trust.log_clip.has_value()) {
+    return Invalid("algorithm: ratio geo_clipped and trust.log_clip need each other; found ratio ",
+                   NameOf(spec.ratio));
+  }
+  return ValidateTrustNumbers(trust);
+}
+
+absl::Status ValidateRatio(const AlgorithmSpec& spec, const AlgorithmContext& context) {
+  if (spec.ratio == Ratio::kSequenceGeo) {
+    if (spec.agg.mode != Aggregation::kSeqMeanTokenMean) {
+      return Invalid("algorithm.agg.mode: ratio sequence_geo needs seq_mean_token_mean; found ",
+                     NameOf(spec.agg.mode));
+    }
+    if (spec.advantage.level != AdvantageLevel::kSequence) {
+      return Invalid(
+          "algorithm.adv.level: ratio sequence_geo needs sequence-level advantages; found returns");
+    }
+  }
+  if (spec.ratio != Ratio::kNone) return absl::OkStatus();
+  if (spec.trust.clip || OtherTrusts(spec.trust) > 0) {
+    return Invalid("algorithm.trust: ratio none needs trust none");
+  }
+  if (context.optimizer_steps_per_batch != 1) {
+    return Invalid(
+        "algorithm.ratio: none needs exactly one optimizer step per batch; learner.mini_batches x "
+        "learner.epochs is ",
+        context.optimizer_steps_per_batch);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateKl(const AlgorithmSpec& spec) {
+  const KlSpec& kl = spec.kl;
+  if (kl.placement != KlPlacement::kNone && kl.coef < 0) {
+    return Invalid("algorithm.kl.coef: must be >= 0; found ", kl.coef);
+  }
+  const bool rloo = spec.advantage.baseline == AdvantageBaseline::kLeaveOneOut;
+  if (kl.placement == KlPlacement::kReward && spec.advantage.level != AdvantageLevel::kReturns &&
+      !rloo) {
+    return Invalid(
+        "algorithm.kl: reward needs adv.level returns, or adv.baseline leave_one_out (its sequence "
+        "form); found adv.level sequence with adv.baseline ",
+        NameOf(spec.advantage.baseline));
+  }
+  if (kl.controller == KlControllerKind::kAdaptive &&
+      (kl.placement != KlPlacement::kReward || kl.target <= 0 || kl.horizon <= 0)) {
+    return Invalid(
+        "algorithm.kl.controller: adaptive needs kl.reward, target > 0 and horizon > 0; found ",
+        NameOf(kl.placement), ", target ", kl.target, ", horizon ", kl.horizon);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateFilters(const AlgorithmSpec& spec, const AlgorithmContext& context) {
+  const PromptFilterSpec& prompts = spec.prompt_filter;
+  if (prompts.kind != PromptFilter::kNone && prompts.score == FilterScore::kShapedReward &&
+      !spec.shaping.empty()) {
+    return Invalid(
+        "algorithm.filter.prompts: filters on the shaped reward while reward.shaping is set; "
+        "filter on accuracy");
+  }
+  if (prompts.low > prompts.high) {
+    return Invalid("algorithm.filter.prompts: low ", prompts.low, " is above high ", prompts.high);
+  }
+  const RowFilterSpec& rows = spec.row_filter;
+  if (rows.kind == RowFilter::kTopk && !(rows.k >= 2 && rows.k < context.group_size)) {
+    return Invalid("algorithm.filter.rows.topk.k: must be >= 2 and below rollout.group_size (",
+                   context.group_size, "); found ", rows.k);
+  }
+  return absl::OkStatus();
+}
+
+bool IsSpurious(RewardSource source) {
+  return source == RewardSource::kRandom || source == RewardSource::kIncorrectLabel ||
+         source == RewardSource::kMajorityOffline || source == RewardSource::kMajorityOnline;
+}
+
+absl::Status ValidateSources(const AlgorithmSpec& spec, const AlgorithmContext& context) {
+  for (const RewardSourceSpec& source : spec.sources) {
+    if (IsSpurious(source.name) && !context.spurious_flag) {
+      return Invalid("algorithm.reward.sources: ", NameOf(source.name),
+                     " does not see the truth; set run.spurious: true so that the report says so");
+    }
+    if (source.name == RewardSource::kImplicitPrm && !context.has_process_model) {
+      return Invalid(
+          "algorithm.reward.sources: implicit_prm needs a process reward model and its optimizer");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateAggregation(const AggregationSpec& agg) {
+  if (agg.mode == Aggregation::kSeqMeanTokenSumConst && !(agg.constant > 0)) {
+    return Invalid("algorithm.agg.constant: seq_mean_token_sum_const needs C > 0; found ",
+                   agg.constant);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateOffPolicy(const OffPolicySpec& off) {
+  if (off.kind == OffPolicy::kTis && !(off.cap > 0)) {
+    return Invalid("algorithm.offpolicy.tis.cap: must be > 0; found ", off.cap);
+  }
+  if (off.low && off.high && *off.low > *off.high) {
+    return Invalid("algorithm.offpolicy: lo ", *off.low, " is above hi ", *off.high);
+  }
+  const bool masks = off.kind == OffPolicy::kIcepop || off.kind == OffPolicy::kSeqMask ||
+                     off.kind == OffPolicy::kReject;
+  if (masks && !off.low && !off.high) {
+    return Invalid("algorithm.offpolicy.", NameOf(off.kind), ": needs lo or hi");
+  }
+  if (off.kind == OffPolicy::kSeqMask && off.stat != OffPolicyStat::kSeqSumK1 &&
+      off.stat != OffPolicyStat::kSeqMeanK1) {
+    return Invalid("algorithm.offpolicy.seq_mask.stat: expected seq_sum_k1 or seq_mean_k1; found ",
+                   NameOf(off.stat));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ValidateAlgorithm(const AlgorithmSpec& spec, const AlgorithmContext& context,
+                               std::vector<std::string>* warnings) {
+  COHORT_RETURN_IF_ERROR(ValidateAdvantage(spec, context, warnings));
+  COHORT_RETURN_IF_ERROR(ValidateTrust(spec));
+  COHORT_RETURN_IF_ERROR(ValidateRatio(spec, context));
+  COHORT_RETURN_IF_ERROR(ValidateKl(spec));
+  COHORT_RETURN_IF_ERROR(ValidateFilters(spec, context));
+  COHORT_RETURN_IF_ERROR(ValidateSources(spec, context));
+  COHORT_RETURN_IF_ERROR(ValidateAggregation(spec.agg));
+  return ValidateOffPolicy(spec.offpolicy);
+}
+
+}  // namespace cohort
