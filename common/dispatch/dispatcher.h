@@ -122,6 +122,8 @@ class Dispatcher {
   // Blocks until a whole batch for `step` is there. DeadlineExceeded names what is missing and who
   // holds it; ResourceExhausted: max_prompts_per_batch was reached; Cancelled: closed.
   absl::StatusOr<DispatchBatch> TakeBatch(int64_t step, absl::Time deadline);
+  // Ends them as trained. Their places stay taken until SetVersion: a prompt leased in between
+  // would be sampled with weights that are already old.
   void MarkTrained(const std::vector<uint64_t>& ordinals);
   // The version that new leases count from: the number of batches trained and published.
   void SetVersion(int64_t version);
@@ -191,6 +193,7 @@ class Dispatcher {
   std::map<uint64_t, Group> buffer_ ABSL_GUARDED_BY(mu_);    // arrived and kept, by ordinal
   std::vector<uint64_t> arrivals_ ABSL_GUARDED_BY(mu_);  // buffered ordinals in order of arrival
   std::set<uint64_t> training_ ABSL_GUARDED_BY(mu_);
+  int64_t trained_unpublished_ ABSL_GUARDED_BY(mu_) = 0;  // trained since the last SetVersion
   absl::flat_hash_map<GroupId, uint64_t> ordinals_ ABSL_GUARDED_BY(mu_);  // of outstanding groups
   int64_t drawn_ ABSL_GUARDED_BY(mu_) = 0;  // prompts ended for the current batch
   std::map<std::string, int64_t> dropped_ ABSL_GUARDED_BY(mu_);  // since the last batch, by state

@@ -18,12 +18,14 @@ class GroupLog {
   virtual ~GroupLog() = default;
   // AlreadyExists: a copy of this group was appended before; the first one counts.
   virtual absl::Status Append(const Group& group) = 0;
+  virtual bool Contains(GroupId id) const = 0;
 };
 
 // Remembers ids for the life of the process.
 class MemoryGroupLog final : public GroupLog {
  public:
   absl::Status Append(const Group& group) override;
+  bool Contains(GroupId id) const override;
   size_t size() const;
 
  private:

@@ -1,0 +1,84 @@
+#include "common/dispatch/group_check.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace cohort {
+namespace {
+
+absl::Status Malformed(const Group& group, size_t row, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("group of ordinal ", group.ordinal, " from ",
+                                                 group.worker, ", row ", row, ": ", what));
+}
+
+bool AllFinite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(),
+                     [](float value) { return std::isfinite(value); });
+}
+
+absl::Status CheckRow(const Group& group, size_t index, const SamplePlan& plan, int64_t floor) {
+  const Row& row = group.rows[index];
+  const size_t count = row.tokens.size();
+  if (row.logprobs.size() != count || row.mask.size() != count || row.versions.size() != count ||
+      (!row.truncated_logprobs.empty() && row.truncated_logprobs.size() != count) ||
+      (!row.entropy.empty() && row.entropy.size() != count)) {
+    return Malformed(
+        group, index,
+        absl::StrCat("arrays of different lengths: ", count, " tokens, ", row.logprobs.size(),
+                     " log-probs, ", row.mask.size(), " mask, ", row.versions.size(), " versions"));
+  }
+  const size_t limit = static_cast<size_t>(std::max(plan.max_new_tokens, 0)) + plan.forced.size();
+  if (count > limit) {
+    return Malformed(group, index, absl::StrCat(count, " tokens where the plan allows ", limit));
+  }
+  if (row.parent < -1 || row.parent >= static_cast<int32_t>(index) || row.parent != plan.parent) {
+    return Malformed(group, index, absl::StrCat("parent ", row.parent, ", planned ", plan.parent));
+  }
+  if (row.rewards.size() != group.reward_names.size()) {
+    return Malformed(group, index,
+                     absl::StrCat(row.rewards.size(), " rewards for ", group.reward_names.size(),
+                                  " components"));
+  }
+  if (!AllFinite(row.logprobs)) return Malformed(group, index, "a log-prob is not finite");
+  if (!row.unscorable && (!std::isfinite(row.reward) || !AllFinite(row.rewards))) {
+    return Malformed(group, index, "its reward is not finite and it is not marked unscorable");
+  }
+  for (int64_t version : row.versions) {
+    if (version < floor) {
+      return Malformed(group, index,
+                       absl::StrCat("sampled with weight version ", version,
+                                    ", below the lease's floor ", floor));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckGroup(const Group& group, GroupId id, const PromptItem& item,
+                        int64_t version_floor) {
+  if (group.id != id || group.ordinal != item.ordinal || group.purpose != item.purpose) {
+    return absl::InvalidArgumentError(absl::StrCat("group ", absl::Hex(group.id), " from ",
+                                                   group.worker, " says ordinal ", group.ordinal,
+                                                   ", leased was ordinal ", item.ordinal));
+  }
+  if (group.prompt != item.prompt_ids) {
+    return absl::InvalidArgumentError(absl::StrCat("group of ordinal ", group.ordinal, " from ",
+                                                   group.worker,
+                                                   ": its prompt is not the leased one"));
+  }
+  if (group.rows.size() != item.plans.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("group of ordinal ", group.ordinal, " from ", group.worker, ": ",
+                     group.rows.size(), " rows where ", item.plans.size(), " were planned"));
+  }
+  for (size_t row = 0; row < group.rows.size(); ++row) {
+    COHORT_RETURN_IF_ERROR(CheckRow(group, row, item.plans[row], version_floor));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cohort
