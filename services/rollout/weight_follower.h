@@ -1,0 +1,66 @@
+// The worker's end of the weight stream: collects new versions beside the live weights, so that the
+// engine's owner can apply them between two decode steps.
+//
+//   Announcement -> Manifest -> missing blocks (8 requests in flight) -> staged, ready
+//        ready -> ApplyIfReady() by the engine's thread -> Applied -> next announcement
+//
+// Thread-safe, except that ApplyIfReady writes into the live tensors: call it where nothing else
+// reads them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/weights/weight_store.h"
+
+namespace cohort {
+
+class WeightFollower {
+ public:
+  struct Options {
+    std::string learner;  // HOST:PORT
+    std::string worker_id;
+    absl::Duration connect_limit = absl::Minutes(10);  // without a learner before giving up
+    int requests_in_flight = 8;
+    bool verify_hash = false;  // compare the SHA-256 of all weights after each application
+    uint64_t seed = 0;         // of the backoff's jitter
+    // Called on the follower's thread when a version is ready to be applied; must not block.
+    std::function<void(int64_t version)> on_ready;
+  };
+
+  // `live`: the model's tensors in name order, which this object alone writes to.
+  WeightFollower(Options options, std::vector<PublishedTensor> live);
+  ~WeightFollower();  // Stops.
+  WeightFollower(const WeightFollower&) = delete;
+  WeightFollower& operator=(const WeightFollower&) = delete;
+
+  void Start();
+  void Stop();
+
+  bool ready() const;
+  // Applies the version that is ready, if any, and returns it. Does not wait. An error (the weights
+  // are not those of the manifest) leaves the worker unable to serve.
+  absl::StatusOr<std::optional<int64_t>> ApplyIfReady();
+  // Blocks until a version at or above `floor` is applied or ready. DeadlineExceeded, Cancelled
+  // (stopped) or why following ended for good.
+  absl::Status WaitReady(int64_t floor, absl::Time deadline);
+
+  int64_t held_version() const;       // in the live tensors; -1: none
+  int64_t announced_version() const;  // newest known; -1: none
+  std::string held_hash() const;      // weights_hash of held_version
+  absl::Status status() const;        // not OK: following ended for good
+  uint64_t bytes_received() const;    // block payload
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace cohort
