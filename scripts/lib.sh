@@ -1,12 +1,14 @@
+# shellcheck shell=bash
 # Shared by the scripts of this folder (sourced, not run): where things are cached and how they speak.
 
 COHORT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 COHORT_CACHE="${COHORT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cohort}"
 COHORT_TORCH_VERSION=2.11.0
 COHORT_TORCH_DIR="$COHORT_CACHE/libtorch-$COHORT_TORCH_VERSION"
+COHORT_CUDA_DIR="$COHORT_CACHE/cuda-headers-13.0"
 # Debian's own interpreter: what python3 means on PATH may differ from machine to machine.
 COHORT_PYTHON=/usr/bin/python3
-export COHORT_ROOT COHORT_CACHE COHORT_TORCH_VERSION COHORT_TORCH_DIR COHORT_PYTHON
+export COHORT_ROOT COHORT_CACHE COHORT_TORCH_VERSION COHORT_TORCH_DIR COHORT_CUDA_DIR COHORT_PYTHON
 
 say() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; }
 die() {
