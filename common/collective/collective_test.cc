@@ -11,6 +11,7 @@
 #include <functional>
 #include <thread>
 
+#include "absl/synchronization/notification.h"
 #include "common/base/status_matchers.h"
 #include "common/collective/faulty_collective.h"
 
@@ -116,10 +117,12 @@ TEST(C10dCollective, AbortOfOneRankFailsTheOthersSoon) {
 }
 
 TEST(C10dCollective, AbortFromAnotherThreadEndsAPendingCall) {
-  OnRanks(2, absl::Seconds(60), [](Collective& collective) {
+  absl::Notification returned;
+  OnRanks(2, absl::Seconds(60), [&](Collective& collective) {
     COHORT_ASSERT_OK(collective.Barrier("start"));
-    if (collective.rank() == 1) {
-      EXPECT_FALSE(collective.Barrier("never").ok());
+    if (collective.rank() == 1) {  // never joins the call of rank 0
+      returned.WaitForNotificationWithTimeout(absl::Seconds(20));
+      EXPECT_FALSE(collective.Barrier("after").ok());
       return;
     }
     std::thread aborter([&] { collective.Abort(); });
@@ -127,6 +130,7 @@ TEST(C10dCollective, AbortFromAnotherThreadEndsAPendingCall) {
     EXPECT_FALSE(collective.Barrier("never").ok());
     EXPECT_LT(absl::Now() - start, absl::Seconds(10));
     aborter.join();
+    returned.Notify();
   });
 }
 
