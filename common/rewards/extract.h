@@ -1,0 +1,44 @@
+// Finding the answer in a completion (algorithms.md 11.1, 11.2, 11.3b). Hand-written scanners:
+// linear in the text, no recursion, any bytes. Pure functions.
+#pragma once
+
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace cohort {
+
+// The reference implementations look at this many characters from the end.
+inline constexpr size_t kCompatWindow = 300;
+inline constexpr size_t kNoWindow = std::numeric_limits<size_t>::max();
+
+// Content of the last `\boxed{`, braces matched (escaped ones count too, as in the reference).
+// nullopt: no box, or the last one is not closed. May be "".
+std::optional<std::string> ExtractBoxed(absl::string_view text);
+
+// The last `#### ` followed by -?[0-9.,]+, commas removed; "42." stays "42.". `window`: characters
+// from the end that are looked at.
+std::optional<std::string> ExtractGsm8kStrict(absl::string_view text,
+                                              size_t window = kCompatWindow);
+
+// The last match of (?i)Answer\s*:\s*([^\n]+), not normalised.
+std::optional<std::string> ExtractDapoAnswer(absl::string_view text, size_t window = kCompatWindow);
+
+// The last integer: digits with an optional sign and thousands separators ("-1,234" gives "-1234").
+// A decimal with a fraction other than zeros is no integer and is passed over; a sign between two
+// numbers ("10-5") is an operator.
+std::optional<std::string> ExtractLastInteger(absl::string_view text);
+
+// 1 for a non-empty (not only white space) box, else 0 (algorithms.md 7.8): whether it is right
+// does not matter.
+double FormatBoxedReward(absl::string_view text);
+
+// What follows the last "</think>", or all of it when there is none.
+absl::string_view AfterThinking(absl::string_view text);
+
+// The last `count` characters (UTF-8; other bytes count one each).
+absl::string_view LastCharacters(absl::string_view text, size_t count);
+
+}  // namespace cohort

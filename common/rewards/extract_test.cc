@@ -1,0 +1,82 @@
+#include "common/rewards/extract.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace cohort {
+namespace {
+
+using testing::Eq;
+using testing::Optional;
+
+TEST(ExtractBoxedTest, TakesTheLastBalancedBox) {
+  EXPECT_THAT(ExtractBoxed("so \\boxed{1} then \\boxed{\\frac{1}{2}}."),
+              Optional(Eq("\\frac{1}{2}")));
+  EXPECT_THAT(ExtractBoxed("\\boxed{}"), Optional(Eq("")));
+  EXPECT_THAT(ExtractBoxed("set \\boxed{\\{1,2\\}}"), Optional(Eq("\\{1,2\\}")));
+  EXPECT_EQ(ExtractBoxed("x \\boxed{\\text{a}{b}"), std::nullopt);
+  EXPECT_EQ(ExtractBoxed("\\boxed{1} and \\boxed{2"), std::nullopt);
+  EXPECT_EQ(ExtractBoxed("none"), std::nullopt);
+}
+
+TEST(ExtractGsm8kTest, FollowsTheStrictRule) {
+  EXPECT_THAT(ExtractGsm8kStrict("#### 1,234"), Optional(Eq("1234")));
+  EXPECT_THAT(ExtractGsm8kStrict("a #### 5 b #### -7.5"), Optional(Eq("-7.5")));
+  EXPECT_THAT(ExtractGsm8kStrict("#### 42."), Optional(Eq("42.")));
+  EXPECT_THAT(ExtractGsm8kStrict("#### 3 #### x"), Optional(Eq("3")));
+  for (const char* text : {"####42", "The answer is 9", "#### $18", "#### -", "#### "}) {
+    EXPECT_EQ(ExtractGsm8kStrict(text), std::nullopt) << text;
+  }
+}
+
+TEST(ExtractGsm8kTest, TheWindowCountsCharactersFromTheEnd) {
+  const std::string tail(294, 'x');
+  EXPECT_THAT(ExtractGsm8kStrict("#### 5" + tail), Optional(Eq("5")));
+  EXPECT_EQ(ExtractGsm8kStrict("#### 5" + tail + "x"), std::nullopt);
+  EXPECT_THAT(ExtractGsm8kStrict("#### 5" + tail + "x", kNoWindow), Optional(Eq("5")));
+  std::string wide;
+  for (int i = 0; i < 294; ++i) wide += "\u00e9";
+  EXPECT_THAT(ExtractGsm8kStrict("#### 5" + wide), Optional(Eq("5")));
+}
+
+TEST(ExtractDapoTest, FollowsTheExpression) {
+  EXPECT_THAT(ExtractDapoAnswer("Answer: 34"), Optional(Eq("34")));
+  EXPECT_THAT(ExtractDapoAnswer("answer : $12$\nmore"), Optional(Eq("$12$")));
+  EXPECT_THAT(ExtractDapoAnswer("Answer: 1\nAnswer: 2"), Optional(Eq("2")));
+  EXPECT_THAT(ExtractDapoAnswer("ANSWER:\n 7"), Optional(Eq("7")));
+  EXPECT_THAT(ExtractDapoAnswer("Answer: Answer: 5"), Optional(Eq("Answer: 5")));
+  EXPECT_THAT(ExtractDapoAnswer("Answer\u00a0:\u30007"), Optional(Eq("7")));
+  EXPECT_THAT(ExtractDapoAnswer("Answer: 1\nAnswer:\n"), Optional(Eq("1")));
+  EXPECT_THAT(ExtractDapoAnswer("Answer:  "), Optional(Eq(" ")));
+  EXPECT_EQ(ExtractDapoAnswer("The result is 4"), std::nullopt);
+  EXPECT_EQ(ExtractDapoAnswer("Answer"), std::nullopt);
+}
+
+TEST(ExtractLastIntegerTest, ReadsNumbersAsTheyAreWritten) {
+  EXPECT_THAT(ExtractLastInteger("2 + 3 = 5."), Optional(Eq("5")));
+  EXPECT_THAT(ExtractLastInteger("It is 1,234!"), Optional(Eq("1234")));
+  EXPECT_THAT(ExtractLastInteger("The answer is -7"), Optional(Eq("-7")));
+  EXPECT_THAT(ExtractLastInteger("10-5"), Optional(Eq("5")));
+  EXPECT_THAT(ExtractLastInteger("10 -5"), Optional(Eq("5")));
+  EXPECT_THAT(ExtractLastInteger("12.0"), Optional(Eq("12")));
+  EXPECT_THAT(ExtractLastInteger("4 or 3.5"), Optional(Eq("4")));
+  EXPECT_THAT(ExtractLastInteger("1,2,3"), Optional(Eq("3")));
+  EXPECT_THAT(ExtractLastInteger("1,2345"), Optional(Eq("2345")));
+  EXPECT_EQ(ExtractLastInteger("none"), std::nullopt);
+  EXPECT_EQ(ExtractLastInteger(""), std::nullopt);
+}
+
+TEST(FormatBoxedTest, NeedsAnyNonEmptyBox) {
+  EXPECT_EQ(FormatBoxedReward("\\boxed{0}"), 1.0);
+  EXPECT_EQ(FormatBoxedReward("wrong but \\boxed{999}"), 1.0);
+  for (const char* text : {"no", "\\boxed{}", "\\boxed{ }"})
+    EXPECT_EQ(FormatBoxedReward(text), 0.0);
+}
+
+TEST(AfterThinkingTest, KeepsWhatFollowsTheLastTag) {
+  EXPECT_EQ(AfterThinking("<think>1</think> 2"), " 2");
+  EXPECT_EQ(AfterThinking("no tag"), "no tag");
+}
+
+}  // namespace
+}  // namespace cohort
