@@ -1,0 +1,65 @@
+#include "common/config/availability.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/config/schema.h"
+
+namespace cohort {
+namespace {
+
+using Names = std::vector<std::string>;
+
+class Availability {
+ public:
+  void Check(const std::string& field, const std::string& value, const Names& available) {
+    if (std::find(available.begin(), available.end(), value) != available.end()) return;
+    found_.push_back(absl::StrCat(
+        field, ": ", value, " is not available yet; available: ", absl::StrJoin(available, ", ")));
+  }
+  // The part that a choice has taken; nothing when it has none.
+  void CheckChoice(const std::string& field, const google::protobuf::Message& message,
+                   const Names& available) {
+    const auto* part = message.GetReflection()->GetOneofFieldDescriptor(
+        message, ChoiceOf(*message.GetDescriptor()));
+    if (part != nullptr) Check(field, part->name(), available);
+  }
+  Names Take() { return std::move(found_); }
+
+ private:
+  Names found_;
+};
+
+template <typename E>
+std::string Text(const google::protobuf::EnumDescriptor* type, E value) {
+  return EnumValueText(*type->FindValueByNumber(value));
+}
+
+}  // namespace
+
+std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
+  const v1::AlgorithmSection& algorithm = config.algorithm();
+  Availability have;
+  for (const v1::RewardComponent& source : algorithm.reward().sources()) {
+    have.Check("algorithm.reward.sources[].name", source.name(),
+               {"task", "rule_integer", "rule_gsm8k", "rule_math", "rule_dapo", "format_boxed",
+                "contains"});
+  }
+  for (const v1::Shaping& shaping : algorithm.reward().shaping()) {
+    have.CheckChoice("algorithm.reward.shaping[]", shaping, {"overlong_soft", "truncated"});
+  }
+  have.CheckChoice("algorithm.filter.prompts", algorithm.filter().prompts(), {"none", "dynamic"});
+  have.CheckChoice("algorithm.filter.rows", algorithm.filter().rows(), {"none"});
+  have.CheckChoice("algorithm.filter.gate", algorithm.filter().gate(), {"none"});
+  have.CheckChoice("algorithm.data.select", algorithm.data().select(), {"none"});
+  have.Check("algorithm.adv.baseline", Text(v1::Baseline_descriptor(), algorithm.adv().baseline()),
+             {"none", "group_mean", "leave_one_out", "length_weighted", "second_best"});
+  have.Check("algorithm.ratio", Text(v1::RatioKind_descriptor(), algorithm.ratio()),
+             {"none", "token"});
+  have.CheckChoice("algorithm.trust", algorithm.trust(), {"none", "clip"});
+  have.CheckChoice("algorithm.objective", algorithm.objective(), {"policy_gradient"});
+  return have.Take();
+}
+
+}  // namespace cohort

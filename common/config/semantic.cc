@@ -1,0 +1,89 @@
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/hash.h"
+#include "common/config/config.h"
+#include "common/config/schema.h"
+#include "common/config/values.h"
+
+namespace cohort {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+// Marked [semantic] in config.proto, except data, algorithm (whole sections) and model.path (by
+// content). Sorted is not needed here.
+constexpr const char* kSemanticFields[] = {"run.seed",
+                                           "model.dtype",
+                                           "model.max_context",
+                                           "rollout.group_size",
+                                           "rollout.temperature",
+                                           "rollout.top_p",
+                                           "rollout.top_k",
+                                           "rollout.max_new_tokens",
+                                           "rollout.stop"};
+
+bool IsSemantic(const std::string& name) {
+  if (absl::StartsWith(name, "algorithm.")) return true;
+  // A data file may lie elsewhere on another host; its source's name and reward count.
+  if (absl::StartsWith(name, "data.")) return !absl::EndsWith(name, ".path");
+  return std::any_of(std::begin(kSemanticFields), std::end(kSemanticFields),
+                     [&](const char* field) {
+                       return name == field || absl::StartsWith(name, absl::StrCat(field, "["));
+                     });
+}
+
+void Flatten(const Message& message, const std::string& path, std::vector<SemanticValue>* out);
+
+void FlattenValue(const Message& message, const FieldDescriptor& field, int index,
+                  const std::string& path, std::vector<SemanticValue>* out) {
+  const Reflection& reflection = *message.GetReflection();
+  if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
+    if (IsSemantic(path)) out->push_back({path, ScalarText(message, field, index)});
+    return;
+  }
+  const Message& part = index < 0 ? reflection.GetMessage(message, &field)
+                                  : reflection.GetRepeatedMessage(message, &field, index);
+  // A chosen part without fields is a fact of its own.
+  if (field.containing_oneof() != nullptr && IsSemantic(path)) out->push_back({path, "{}"});
+  Flatten(part, path, out);
+}
+
+void Flatten(const Message& message, const std::string& path, std::vector<SemanticValue>* out) {
+  const Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const std::string here = JoinKey(path, field->name());
+    if (!field->is_repeated()) {
+      FlattenValue(message, *field, -1, here, out);
+      continue;
+    }
+    for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+      FlattenValue(message, *field, i, absl::StrCat(here, "[", i, "]"), out);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<SemanticValue> SemanticFields(const v1::RunConfig& config,
+                                          const std::string& model_sha256) {
+  std::vector<SemanticValue> fields = {{"model.sha256", model_sha256}};
+  Flatten(config, "", &fields);
+  std::sort(fields.begin(), fields.end(),
+            [](const SemanticValue& a, const SemanticValue& b) { return a.name < b.name; });
+  return fields;
+}
+
+std::string SemanticHash(const std::vector<SemanticValue>& fields) {
+  Sha256 sha;
+  for (const SemanticValue& field : fields)
+    sha.Update(absl::StrCat(field.name, "=", field.value, "\n"));
+  return sha.HexDigest();
+}
+
+}  // namespace cohort

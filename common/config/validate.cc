@@ -1,0 +1,261 @@
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "common/config/algorithm.h"
+#include "common/config/availability.h"
+#include "common/config/config.h"
+#include "common/config/schema.h"
+#include "common/config/values.h"
+
+namespace cohort {
+namespace {
+
+// Collects every mistake, so that one run of `config check` shows them all.
+class Mistakes {
+ public:
+  template <typename... Args>
+  void Add(const Args&... args) {
+    lines_.push_back(absl::StrCat(args...));
+  }
+  void AtLeast(absl::string_view field, int64_t value, int64_t least) {
+    if (value < least) Add(field, ": expected at least ", least, ", found ", value);
+  }
+  void Between(absl::string_view field, double value, double low, double high) {
+    if (!(value >= low && value <= high)) {
+      Add(field, ": expected a number in [", NumberText(low), ", ", NumberText(high), "], found ",
+          NumberText(value));
+    }
+  }
+  void Above(absl::string_view field, double value, double bound) {
+    if (!(value > bound)) {
+      Add(field, ": expected a number above ", NumberText(bound), ", found ", NumberText(value));
+    }
+  }
+  void OneOf(absl::string_view field, const std::string& value,
+             const std::vector<std::string>& valid) {
+    for (const std::string& candidate : valid) {
+      if (value == candidate) return;
+    }
+    Add(field, ": unknown value '", value, "'; ", Suggest(value, valid));
+  }
+  absl::Status ToStatus() const {
+    if (lines_.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrJoin(lines_, "; "));
+  }
+  bool empty() const { return lines_.empty(); }
+
+ private:
+  std::vector<std::string> lines_;
+};
+
+void CheckRun(const v1::RunConfig& config, Mistakes* out) {
+  out->AtLeast("run.steps", config.run().steps(), 1);
+  if (config.run().out().empty()) out->Add("run.out: expected a folder, found nothing");
+  const v1::ModelSection& model = config.model();
+  if (model.path().empty()) {
+    out->Add("model.path: expected a Hugging Face model folder, found nothing; set model.path");
+  }
+  out->OneOf("model.dtype", model.dtype(), {"auto", "fp32", "bf16"});
+  if (model.device() != "auto" && model.device() != "cpu" && model.device() != "cuda") {
+    out->OneOf("model.device", model.device(), {"auto", "cpu", "cuda"});
+  }
+  out->AtLeast("model.max_context", model.max_context(), 0);
+}
+
+template <typename Source>
+void CheckSource(const std::string& field, const Source& source, std::set<std::string>* names,
+                 Mistakes* out) {
+  if (source.has_task() == source.has_path()) {
+    out->Add(field, ": expected either a task or a path, found ",
+             source.has_task() ? "both" : "neither");
+  }
+  if (!names->insert(source.name()).second) {
+    out->Add(field, ".name: '", source.name(), "' is used twice; give each source its own name");
+  }
+}
+
+void CheckData(const v1::RunConfig& config, Mistakes* out) {
+  const v1::DataSection& data = config.data();
+  if (data.has_task() || data.has_path()) {
+    out->Add("data: task, path and sources are three spellings of one choice; keep one of them");
+  } else if (data.sources().empty()) {
+    out->Add("data: expected prompts, found none; set data.task, data.path or data.sources");
+  }
+  std::set<std::string> names;
+  for (int i = 0; i < data.sources_size(); ++i) {
+    const std::string field = absl::StrCat("data.sources[", i, "]");
+    CheckSource(field, data.sources(i), &names, out);
+    out->Above(absl::StrCat(field, ".weight"), data.sources(i).weight(), 0);
+  }
+  out->AtLeast("data.max_prompt_tokens", data.max_prompt_tokens(), 0);
+}
+
+void CheckRollout(const v1::RolloutSection& rollout, Mistakes* out) {
+  out->AtLeast("rollout.workers", rollout.workers(), 0);
+  out->AtLeast("rollout.group_size", rollout.group_size(), 1);
+  out->Between("rollout.temperature", rollout.temperature(), 0, 100);
+  out->Above("rollout.top_p", rollout.top_p(), 0);
+  out->Between("rollout.top_p", rollout.top_p(), 0, 1);
+  out->AtLeast("rollout.top_k", rollout.top_k(), 0);
+  out->AtLeast("rollout.max_new_tokens", rollout.max_new_tokens(), 1);
+  out->AtLeast("rollout.max_staleness", rollout.max_staleness(), 0);
+  out->AtLeast("rollout.max_batch_rows", rollout.max_batch_rows(), 1);
+  out->AtLeast("rollout.threads", rollout.threads(), 0);
+  out->AtLeast("rollout.credit_megabytes", rollout.credit_megabytes(), 1);
+  out->Above("rollout.lease_seconds", rollout.lease_seconds(), 0);
+  out->Above("rollout.heartbeat_seconds", rollout.heartbeat_seconds(), 0);
+  out->Above("rollout.connect_seconds", rollout.connect_seconds(), 0);
+  for (const std::string& stop : rollout.stop()) {
+    if (stop.empty()) out->Add("rollout.stop: expected text, found an empty stop string");
+  }
+}
+
+// "learner.mini_batches" must divide `whole`; says which sizes would.
+void CheckDivides(absl::string_view whole_field, int64_t whole, absl::string_view part_field,
+                  int64_t parts, Mistakes* out) {
+  if (whole < 1 || parts < 1 || whole % parts == 0) return;
+  out->Add(whole_field, " (", whole, ") does not divide by ", part_field, " (", parts, "); set ",
+           whole_field, " to ", (whole / parts + 1) * parts,
+           whole / parts > 0 ? absl::StrCat(" or ", whole / parts * parts) : "", ", or ",
+           part_field, " to a divisor of ", whole);
+}
+
+void CheckListen(absl::string_view field, const std::string& address, Mistakes* out) {
+  const size_t colon = address.rfind(':');
+  int port = -1;
+  if (colon == std::string::npos || colon == 0 ||
+      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
+    out->Add(field, ": expected HOST:PORT, found '", address, "'");
+  }
+}
+
+void CheckLearner(const v1::LearnerSection& learner, Mistakes* out) {
+  out->AtLeast("learner.ranks", learner.ranks(), 1);
+  out->AtLeast("learner.prompts_per_step", learner.prompts_per_step(), 1);
+  out->AtLeast("learner.mini_batches", learner.mini_batches(), 1);
+  out->AtLeast("learner.epochs", learner.epochs(), 1);
+  out->AtLeast("learner.tokens_per_micro_batch", learner.tokens_per_micro_batch(), 1);
+  out->AtLeast("learner.threads", learner.threads(), 0);
+  out->Above("learner.step_timeout_seconds", learner.step_timeout_seconds(), 0);
+  CheckListen("learner.listen", learner.listen(), out);
+  CheckListen("learner.http_listen", learner.http_listen(), out);
+  CheckDivides("learner.prompts_per_step", learner.prompts_per_step(), "learner.mini_batches",
+               learner.mini_batches(), out);
+  CheckDivides("learner.prompts_per_step", learner.prompts_per_step(), "learner.ranks",
+               learner.ranks(), out);
+  const int64_t both = int64_t{learner.mini_batches()} * learner.ranks();
+  if (learner.mini_batches() > 1 && learner.ranks() > 1) {
+    CheckDivides("learner.prompts_per_step", learner.prompts_per_step(),
+                 "learner.mini_batches x learner.ranks", both, out);
+  }
+}
+
+void CheckOptimizer(const v1::OptimizerSection& optimizer, Mistakes* out) {
+  out->Between("optimizer.lr", optimizer.lr(), 0, 1);
+  out->Between("optimizer.beta1", optimizer.beta1(), 0, 0.999999999);
+  out->Between("optimizer.beta2", optimizer.beta2(), 0, 0.999999999);
+  out->Above("optimizer.eps", optimizer.eps(), 0);
+  out->Between("optimizer.weight_decay", optimizer.weight_decay(), 0, 1e6);
+  out->Between("optimizer.max_grad_norm", optimizer.max_grad_norm(), 0, 1e30);
+  out->AtLeast("optimizer.warmup_steps", optimizer.warmup_steps(), 0);
+  out->Between("optimizer.min_lr_ratio", optimizer.min_lr_ratio(), 0, 1);
+}
+
+void CheckEval(const v1::EvalSection& eval, Mistakes* out) {
+  out->AtLeast("eval.every_steps", eval.every_steps(), 0);
+  out->AtLeast("eval.samples", eval.samples(), 0);
+  out->Between("eval.temperature", eval.temperature(), 0, 100);
+  out->AtLeast("eval.max_new_tokens", eval.max_new_tokens(), 1);
+  std::set<std::string> names;
+  for (int i = 0; i < eval.sources_size(); ++i) {
+    const std::string field = absl::StrCat("eval.sources[", i, "]");
+    CheckSource(field, eval.sources(i), &names, out);
+    out->AtLeast(absl::StrCat(field, ".prompts"), eval.sources(i).prompts(), 0);
+  }
+}
+
+void CheckRest(const v1::RunConfig& config, Mistakes* out) {
+  out->AtLeast("checkpoint.every_steps", config.checkpoint().every_steps(), 0);
+  out->AtLeast("checkpoint.keep_last", config.checkpoint().keep_last(), 1);
+  out->Above("reward.timeout_seconds", config.reward().timeout_seconds(), 0);
+  out->AtLeast("reward.threads", config.reward().threads(), 1);
+  out->OneOf("weights.codec", config.weights().codec(), {"auto", "raw", "xor_zstd"});
+  out->AtLeast("weights.keep_versions", config.weights().keep_versions(), 1);
+  out->AtLeast("weights.block_kib", config.weights().block_kib(), 4);
+  if (config.weights().block_kib() > 4096) {
+    out->Add("weights.block_kib: expected at most 4096 (a message holds 8 MiB), found ",
+             config.weights().block_kib());
+  }
+  out->AtLeast("log.samples_per_step", config.log().samples_per_step(), 0);
+}
+
+void CheckShaping(const v1::RunConfig& config, Mistakes* out) {
+  for (int i = 0; i < config.algorithm().reward().shaping_size(); ++i) {
+    const v1::Shaping& shaping = config.algorithm().reward().shaping(i);
+    const std::string field = absl::StrCat("algorithm.reward.shaping[", i, "]");
+    if (shaping.kind_case() == v1::Shaping::KIND_NOT_SET) {
+      out->Add(field, ": expected one of ",
+               absl::StrJoin(PartNames(*ChoiceOf(*v1::Shaping::descriptor())), ", "),
+               ", found nothing");
+    }
+    if (shaping.has_overlong_soft()) {
+      const v1::OverlongSoft& soft = shaping.overlong_soft();
+      if (soft.cache() < 1 || soft.cache() > soft.max_len()) {
+        out->Add(field, ".overlong_soft.cache: expected tokens in [1, max_len = ", soft.max_len(),
+                 "], found ", soft.cache());
+      }
+    }
+  }
+}
+
+void CheckAlgorithm(const v1::RunConfig& config, std::vector<std::string>* warnings,
+                    Mistakes* out) {
+  CheckShaping(config, out);
+  for (const std::string& line : NotAvailable(config)) out->Add(line);
+  const v1::DynamicFilter& dynamic = config.algorithm().filter().prompts().dynamic();
+  out->AtLeast("algorithm.filter.prompts.dynamic.max_rounds", dynamic.max_rounds(), 1);
+  const absl::StatusOr<AlgorithmSpec> spec = ToAlgorithmSpec(config);
+  const absl::Status valid =
+      spec.ok() ? ValidateAlgorithm(*spec, ToAlgorithmContext(config), warnings) : spec.status();
+  if (!valid.ok()) out->Add(valid.message());
+}
+
+}  // namespace
+
+absl::Status ValidateConfig(const v1::RunConfig& config) {
+  Mistakes mistakes;
+  CheckRun(config, &mistakes);
+  CheckData(config, &mistakes);
+  CheckRollout(config.rollout(), &mistakes);
+  CheckLearner(config.learner(), &mistakes);
+  CheckOptimizer(config.optimizer(), &mistakes);
+  CheckEval(config.eval(), &mistakes);
+  CheckRest(config, &mistakes);
+  CheckAlgorithm(config, nullptr, &mistakes);
+  return mistakes.ToStatus();
+}
+
+std::vector<std::string> ConfigWarnings(const v1::RunConfig& config) {
+  std::vector<std::string> warnings;
+  Mistakes ignored;
+  CheckAlgorithm(config, &warnings, &ignored);
+  const v1::RolloutSection& rollout = config.rollout();
+  if (rollout.top_p() < 1 || rollout.top_k() > 0) {
+    warnings.push_back(
+        "rollout.top_p, rollout.top_k: log-probabilities are of the untruncated distribution, so "
+        "training is biased (algorithms.md 2.1); top_p 1 and top_k 0 avoid it");
+  }
+  if (rollout.max_staleness() > 0 && config.algorithm().offpolicy().has_none()) {
+    warnings.push_back(
+        "algorithm.offpolicy: none leaves the staleness of rollout.max_staleness uncorrected; tis "
+        "or bypass correct for it");
+  }
+  return warnings;
+}
+
+}  // namespace cohort
