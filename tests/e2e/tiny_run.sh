@@ -17,8 +17,11 @@ fail() {
   exit 1
 }
 
-# Programs of this test are known by its folder's name in their command line.
-processes() { pgrep -f -- "$work" || true; }
+# Programs of this test are known by its folder's name in their command line. The name reaches grep by a
+# pipe, or grep would find itself.
+processes() {
+  grep -lsaF -f <(printf '%s' "$work") /proc/[0-9]*/cmdline | cut -d/ -f3 || true
+}
 
 cleanup() {
   local left
@@ -91,9 +94,11 @@ echo "tiny_run: resume to five steps: ok"
 
 write_config 100000
 rm -rf "$work/run"
-# Its own process group, as a terminal's Ctrl-C reaches it.
-setsid "$bin/cohort" train -c "$work/tiny.yaml" --out "$work/run" </dev/null >"$work/train.log" 2>&1 &
+# Job control gives it its own process group with the signals a terminal's Ctrl-C would find.
+set -m
+"$bin/cohort" train -c "$work/tiny.yaml" --out "$work/run" </dev/null >"$work/train.log" 2>&1 &
 group=$!
+set +m
 has_a_step() { grep -qs '"loss"' "$work/run/metrics.jsonl"; }
 wait_until 120 has_a_step || fail "no step within 120 s"
 kill -INT -- "-$group"
