@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -258,6 +259,8 @@ absl::StatusOr<std::unique_ptr<Collective>> MakeC10dCollective(const C10dOptions
   // Errors and time-outs of NCCL reach the caller as exceptions instead of ending the process.
   setenv("TORCH_NCCL_BLOCKING_WAIT", "1", /*overwrite=*/0);
   setenv("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0", /*overwrite=*/0);
+  // Gloo writes to sockets whose peer may be dead; that is an error here, not the process's end.
+  std::signal(SIGPIPE, SIG_IGN);
   auto collective = std::make_unique<C10dCollective>(options);
   try {
     collective->Connect();

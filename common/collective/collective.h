@@ -44,7 +44,7 @@ struct C10dOptions {
 };
 
 std::unique_ptr<Collective> MakeLocalCollective();  // world of one: every call returns at once
-// Blocks until all ranks met at the store or the time-out passed.
+// Blocks until all ranks met at the store or the time-out passed. Makes the process ignore SIGPIPE.
 absl::StatusOr<std::unique_ptr<Collective>> MakeC10dCollective(const C10dOptions& options);
 
 }  // namespace cohort
