@@ -30,14 +30,10 @@ namespace {
 // Gloo reports its own time-out with the better message, so it gets the first chance.
 constexpr absl::Duration kGrace = absl::Seconds(2);
 
-// Closing the connections makes the peers' pending operations fail at once.
-class AbortableGloo final : public c10d::ProcessGroupGloo {
- public:
-  using ProcessGroupGloo::ProcessGroupGloo;
-  void CloseConnections() {
-    for (auto& context : contexts_) context->closeConnections();
-  }
-};
+// A rank that aborts sets this key; ranks that wait look for it. (Closing Gloo's connections under
+// a running operation would be quicker and is not safe.)
+constexpr char kAbortKey[] = "cohort/abort";
+constexpr absl::Duration kPoll = absl::Milliseconds(250);
 
 std::string FirstLine(const std::string& text) { return text.substr(0, text.find('\n')); }
 
@@ -92,10 +88,14 @@ class C10dCollective final : public Collective {
   template <typename Start>
   absl::Status Run(absl::string_view what, const Start& start);
   absl::Status Await(absl::string_view what, const c10::intrusive_ptr<c10d::Work>& work);
+  bool Aborted() {
+    absl::MutexLock lock(&mu_);
+    return aborted_;
+  }
 
   const C10dOptions options_;
   c10::intrusive_ptr<c10d::Store> store_;
-  c10::intrusive_ptr<AbortableGloo> gloo_;
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo_;
 #ifdef USE_C10D_NCCL
   c10::intrusive_ptr<c10d::ProcessGroupNCCL> nccl_;
 #endif
@@ -121,8 +121,8 @@ void C10dCollective::Connect() {
   gloo_options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(
       LocalAddressTowards(options_.store_host, options_.store_port)));
   gloo_options->threads = 1;
-  gloo_ =
-      c10::make_intrusive<AbortableGloo>(store_, options_.rank, options_.world_size, gloo_options);
+  gloo_ = c10::make_intrusive<c10d::ProcessGroupGloo>(store_, options_.rank, options_.world_size,
+                                                      gloo_options);
 #ifdef USE_C10D_NCCL
   if (options_.backend == "nccl") {
     auto nccl_options = c10d::ProcessGroupNCCL::Options::create();
@@ -162,17 +162,23 @@ absl::Status C10dCollective::Await(absl::string_view what,
     state->done = true;
   });
   const absl::Time deadline = absl::Now() + options_.timeout + kGrace;
-  while (true) {
-    {
-      absl::MutexLock lock(&state->mu);
-      if (state->mu.AwaitWithTimeout(absl::Condition(&state->done), absl::Milliseconds(200))) break;
+  const auto done = [&] {
+    absl::MutexLock lock(&state->mu);
+    return state->mu.AwaitWithTimeout(absl::Condition(&state->done), kPoll);
+  };
+  while (!done()) {
+    std::string reason;
+    if (Aborted()) {
+      reason = "aborted";
+    } else if (store_->check({kAbortKey})) {
+      reason = "another rank aborted";
+    } else if (absl::Now() > deadline) {
+      reason = absl::StrCat("timed out after ", absl::FormatDuration(options_.timeout));
+    } else {
+      continue;
     }
-    absl::MutexLock lock(&mu_);
-    if (!aborted_ && absl::Now() < deadline) continue;
     pending_ = true;
-    if (aborted_) return FailedOperation(what, rank(), "aborted");
-    return FailedOperation(
-        what, rank(), absl::StrCat("timed out after ", absl::FormatDuration(options_.timeout)));
+    return FailedOperation(what, rank(), reason);
   }
   work->wait();  // done: rethrows its error, and orders GPU streams
   return absl::OkStatus();
@@ -180,13 +186,11 @@ absl::Status C10dCollective::Await(absl::string_view what,
 
 template <typename Start>
 absl::Status C10dCollective::Run(absl::string_view what, const Start& start) {
-  {
-    absl::MutexLock lock(&mu_);
-    if (aborted_) return FailedOperation(what, rank(), "aborted");
-  }
+  if (Aborted()) return FailedOperation(what, rank(), "aborted");
   try {
     return Await(what, start());
   } catch (const std::exception& error) {
+    pending_ = true;  // perhaps: the store may have failed while the operation still runs
     return FailedOperation(what, rank(), error.what());
   }
 }
@@ -220,7 +224,7 @@ void C10dCollective::Abort() {
   }
   COHORT_LOG(WARNING) << "collective aborted on rank " << rank();
   try {
-    gloo_->CloseConnections();
+    store_->set(kAbortKey, std::vector<uint8_t>{1});
 #ifdef USE_C10D_NCCL
     if (nccl_) nccl_->abort();
 #endif
