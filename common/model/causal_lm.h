@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,13 +17,12 @@
 #include "absl/status/statusor.h"
 #include "common/model/attention.h"
 #include "common/model/model_config.h"
+#include "common/model/parameter_layout.h"
+#include "common/tensor/named_tensor.h"
 
 namespace cohort {
 
-struct NamedTensor {
-  std::string name;
-  at::Tensor tensor;
-};
+struct DecoderLayer;
 
 struct CausalLmOptions {
   at::Device device = at::kCPU;
@@ -54,7 +54,8 @@ class CausalLm {
   };
   // tokens: [num_tokens] int64; positions: [num_tokens] int64, from 0 within each sequence
   // returns: [num_tokens, hidden_size], after the final norm, compute dtype
-  // Builds an autograd graph when trainable and grad mode is on. Throws c10::Error.
+  // Builds an autograd graph when trainable and grad mode is on; with checkpoint_activations the
+  // model and `attention` must live until its backward pass is over. Throws c10::Error.
   at::Tensor Forward(const at::Tensor& tokens, const at::Tensor& positions, Attention& attention,
                      const ForwardOptions& forward) const;
   at::Tensor Forward(const at::Tensor& tokens, const at::Tensor& positions,
@@ -81,14 +82,21 @@ class CausalLm {
   absl::Status Save(const std::string& folder, int64_t max_shard_bytes = int64_t{4} << 30) const;
 
  private:
-  struct Layer;
   CausalLm(ModelConfig config, CausalLmOptions options);
+  absl::Status Allocate();  // uninitialised storage and the layers over it
+  absl::Status LoadWeights(const std::string& folder);
+  void FillRandomly(uint64_t seed);
 
   ModelConfig config_;
   CausalLmOptions options_;
-  std::string source_folder_;  // empty for Random
-  std::vector<NamedTensor> storage_;
-  std::vector<std::unique_ptr<Layer>> layers_;
+  ParameterLayout layout_;
+  std::string source_folder_;         // empty for Random
+  std::vector<NamedTensor> storage_;  // in the order of layout_.storage
+  std::vector<std::unique_ptr<DecoderLayer>> layers_;
+  at::Tensor embedding_;  // [vocab_size, hidden_size]
+  at::Tensor final_norm_;
+  at::Tensor head_;              // embedding_ when tied
+  at::Tensor rope_frequencies_;  // [head_dim / 2]
 };
 
 }  // namespace cohort

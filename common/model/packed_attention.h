@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "common/model/attention.h"
@@ -22,16 +23,20 @@ struct Segment {
   int64_t parent_tokens = 0;  // how many of the parent's tokens it continues
 };
 
-// Stateless after construction; may be called from several threads.
+struct PackedAttentionPlan;
+
+// Stateless after construction; may be called from several threads. The autograd graph keeps what
+// it needs: the object itself may go before the backward pass (unless layers are recomputed there).
 class PackedAttention final : public Attention {
  public:
   // Segments tile [0, num_tokens) in order; parents come before children.
   explicit PackedAttention(std::vector<Segment> segments);
+  ~PackedAttention() override;
   at::Tensor Attend(int layer, const at::Tensor& q, const at::Tensor& k,
                     const at::Tensor& v) override;
 
  private:
-  std::vector<Segment> segments_;
+  std::shared_ptr<const PackedAttentionPlan> plan_;
 };
 
 }  // namespace cohort
