@@ -1,0 +1,116 @@
+#include "common/objective/policy_loss.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <exception>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/rl/aggregation.h"
+
+namespace cohort {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+std::vector<double> ToHost(const at::Tensor& x) {
+  if (!x.defined()) return {};
+  const at::Tensor host = x.detach().to(at::kCPU, at::kDouble).contiguous();
+  const double* data = host.const_data_ptr<double>();
+  return std::vector<double>(data, data + host.numel());
+}
+
+at::Tensor LikeTensor(const std::vector<double>& values, const at::Tensor& like) {
+  if (values.empty()) return at::Tensor();
+  const at::Tensor host =
+      at::from_blob(const_cast<double*>(values.data()), {static_cast<int64_t>(values.size())},
+                    at::TensorOptions().dtype(at::kDouble));
+  return host.to(like.options(), /*non_blocking=*/false, /*copy=*/true);
+}
+
+// A known value with known derivatives.
+class KnownGradient : public torch::autograd::Function<KnownGradient> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& logprob,
+                            const at::Tensor& entropy, double value, const at::Tensor& d_logprob,
+                            const at::Tensor& d_entropy) {
+    (void)entropy;
+    ctx->save_for_backward({d_logprob, d_entropy});
+    return at::scalar_tensor(value, logprob.options());
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    at::Tensor d_entropy;
+    if (saved[1].defined()) d_entropy = saved[1] * grads[0];
+    return {saved[0] * grads[0], d_entropy, {}, {}, {}};
+  }
+};
+
+at::Tensor AttachGradient(const TokenScores& scores, const PolicyLoss& parts) {
+  const at::Tensor d_logprob = LikeTensor(parts.d_logprob, scores.logprob);
+  if (!d_logprob.defined()) return scores.logprob.sum();  // no tokens: 0, still on the graph
+  const at::Tensor d_entropy =
+      parts.d_entropy.empty() ? at::Tensor() : LikeTensor(parts.d_entropy, scores.entropy);
+  const at::Tensor entropy = d_entropy.defined() ? scores.entropy : at::Tensor();
+  return KnownGradient::apply(scores.logprob, entropy, parts.loss, d_logprob, d_entropy);
+}
+
+}  // namespace
+
+absl::StatusOr<TotalLoss> ComputeTotalLoss(const PolicyLossSpec& spec, const TokenScores& scores,
+                                           PolicyTokens tokens) {
+  try {
+    const std::vector<double> logprob = ToHost(scores.logprob);
+    const std::vector<double> entropy = ToHost(scores.entropy);
+    tokens.logprob = logprob;
+    tokens.entropy = entropy;
+    TotalLoss out;
+    COHORT_ASSIGN_OR_RETURN(out.parts, ComputePolicyLoss(spec, tokens));
+    out.loss = AttachGradient(scores, out.parts);
+    return out;
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("policy loss: ", error.what()));
+  }
+}
+
+std::vector<int64_t> EntropyPositions(int64_t prompt_length, int64_t total_length,
+                                      EntropyAlign align) {
+  const int64_t shift = align == EntropyAlign::kPredict ? 1 : 0;
+  std::vector<int64_t> positions;
+  for (int64_t t = prompt_length; t < total_length; ++t) positions.push_back(t - shift);
+  return positions;
+}
+
+absl::StatusOr<at::Tensor> ComputeEntropyLoss(const at::Tensor& entropy,
+                                              absl::Span<const int64_t> row_tokens,
+                                              EntropyReduction reduction) {
+  AggregationSpec spec;
+  spec.mode = reduction == EntropyReduction::kTokenMean ? Aggregation::kTokenMean
+                                                        : Aggregation::kSeqMeanTokenSum;
+  std::vector<AggregationRow> rows;
+  for (int64_t n : row_tokens) rows.push_back({n});
+  const std::vector<double> row_weights = AggregationWeights(spec, rows);
+  std::vector<double> weights;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    weights.insert(weights.end(), static_cast<size_t>(row_tokens[i]), row_weights[i]);
+  }
+  if (static_cast<int64_t>(weights.size()) != entropy.numel()) {
+    return absl::InvalidArgumentError(absl::StrCat("entropy loss: rows have ", weights.size(),
+                                                   " tokens, found ", entropy.numel(),
+                                                   " entropies"));
+  }
+  try {
+    if (weights.empty()) return entropy.sum();
+    return (entropy * LikeTensor(weights, entropy)).sum();
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("entropy loss: ", error.what()));
+  }
+}
+
+}  // namespace cohort
