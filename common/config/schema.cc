@@ -1,8 +1,9 @@
 #include "common/config/schema.h"
 
 #include <algorithm>
-#include <limits>
+#include <deque>
 #include <numeric>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -49,16 +50,20 @@ std::string Nearest(absl::string_view wrong, const std::vector<std::string>& can
   return best;
 }
 
-// Path of the first field called `name` below `message`, depth first; empty when there is none.
+// Path of the field called `name` below `message`, the one nearest to it; empty when there is none.
 std::string FindBelow(const Descriptor& message, absl::string_view name, const std::string& path) {
-  for (int i = 0; i < message.field_count(); ++i) {
-    const FieldDescriptor& field = *message.field(i);
-    const std::string here = JoinKey(path, field.name());
-    if (name == field.name()) return here;
-    if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
-    std::string found = FindBelow(*field.message_type(), name,
-                                  field.is_repeated() ? absl::StrCat(here, "[0]") : here);
-    if (!found.empty()) return found;
+  std::deque<std::pair<const Descriptor*, std::string>> queue = {{&message, path}};
+  for (; !queue.empty(); queue.pop_front()) {
+    const auto [type, where] = queue.front();
+    for (int i = 0; i < type->field_count(); ++i) {
+      const FieldDescriptor& field = *type->field(i);
+      const std::string here = JoinKey(where, field.name());
+      if (name == field.name()) return here;
+      if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+        queue.emplace_back(field.message_type(),
+                           field.is_repeated() ? absl::StrCat(here, "[0]") : here);
+      }
+    }
   }
   return "";
 }

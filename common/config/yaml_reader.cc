@@ -85,11 +85,12 @@ class Reader {
                                                   const FieldDescriptor& field) const;
 
   std::string origin_;
+  YAML::Mark key_mark_ = YAML::Mark::null_mark();  // of the last key: where a missing value belongs
   bool lines_;  // an override is one value: a line number would say nothing
 };
 
 absl::Status Reader::Fail(const YAML::Node& node, absl::string_view text) const {
-  const YAML::Mark mark = node.IsDefined() ? node.Mark() : YAML::Mark::null_mark();
+  const YAML::Mark mark = node.IsDefined() && !node.IsNull() ? node.Mark() : key_mark_;
   if (!lines_ || mark.is_null())
     return absl::InvalidArgumentError(absl::StrCat(origin_, ": ", text));
   return absl::InvalidArgumentError(absl::StrCat(origin_, ":", mark.line + 1, ": ", text));
@@ -144,6 +145,7 @@ absl::Status Reader::ReadMap(const YAML::Node& node, const std::string& path, Me
 
 absl::Status Reader::ReadKey(const YAML::Node& key, const YAML::Node& value,
                              const std::string& path, Message* message) {
+  key_mark_ = key.Mark();
   const Descriptor& type = *message->GetDescriptor();
   const FieldDescriptor* field = type.FindFieldByName(key.Scalar());
   if (field == nullptr) {
