@@ -1,0 +1,76 @@
+#include "common/rpc/channel.h"
+
+#include <grpc/support/log.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/log.h"
+
+namespace cohort {
+namespace {
+
+constexpr absl::Duration kSlice = absl::Milliseconds(200);
+constexpr absl::Duration kFirstNotice = absl::Seconds(2);
+
+grpc::ChannelArguments Arguments() {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxMessageBytes);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // A connection of its own: block transfers do not share one with heartbeats.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // Proxies of the environment are for the internet, not for a peer named by address.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return arguments;
+}
+
+void LogAsDebug(gpr_log_func_args* args) { COHORT_LOG(DEBUG) << "grpc: " << args->message; }
+
+}  // namespace
+
+std::shared_ptr<grpc::Channel> MakeChannel(
+    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
+  QuietGrpcLog();
+  return grpc::CreateCustomChannel(
+      address, credentials != nullptr ? credentials : grpc::InsecureChannelCredentials(),
+      Arguments());
+}
+
+absl::Status WaitForPeer(grpc::Channel* channel, const std::string& peer,
+                         const std::string& address, absl::Time deadline, const StopToken& stop) {
+  const absl::Time start = absl::Now();
+  absl::Duration notice = kFirstNotice;
+  while (!stop.stopped()) {
+    const absl::Time until = std::min(deadline, absl::Now() + kSlice);
+    if (channel->WaitForConnected(absl::ToChronoTime(until))) return absl::OkStatus();
+    const absl::Duration waited = absl::Now() - start;
+    if (absl::Now() >= deadline) {
+      return absl::DeadlineExceededError(absl::StrCat("no ", peer, " at ", address, " after ",
+                                                      absl::ToInt64Seconds(waited),
+                                                      " s: start it or correct the address"));
+    }
+    if (waited >= notice) {
+      COHORT_LOG(INFO) << "waiting for " << peer << " at " << address << " for "
+                       << absl::ToInt64Seconds(waited) << " s";
+      notice = std::min(notice * 2, notice + absl::Seconds(30));
+    }
+  }
+  return absl::CancelledError(absl::StrCat("stopped while waiting for ", peer, " at ", address));
+}
+
+void QuietGrpcLog() {
+  static std::once_flag once;
+  std::call_once(once, [] { gpr_set_log_function(&LogAsDebug); });
+}
+
+}  // namespace cohort

@@ -1,0 +1,34 @@
+// Channels to a peer: limits, keepalive, and waiting until it is there.
+#pragma once
+
+#include <grpcpp/channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/concurrency/stop_token.h"
+
+namespace cohort {
+
+// No message on any stream is larger.
+inline constexpr int kMaxMessageBytes = 8 << 20;
+// Payload of a chunk or block: 1 MiB reaches full throughput and keeps control messages prompt.
+inline constexpr size_t kMaxChunkBytes = size_t{1} << 20;
+
+// A channel of its own connection. `credentials` null: insecure (loopback and trusted networks).
+std::shared_ptr<grpc::Channel> MakeChannel(
+    const std::string& address,
+    const std::shared_ptr<grpc::ChannelCredentials>& credentials = nullptr);
+
+// Blocks until `channel` is connected. Says every few seconds that it waits ("waiting for learner
+// at HOST:PORT for 12 s"). DeadlineExceeded names the peer; Cancelled: stopped.
+absl::Status WaitForPeer(grpc::Channel* channel, const std::string& peer,
+                         const std::string& address, absl::Time deadline, const StopToken& stop);
+
+// gRPC's own log lines become our DEBUG lines: its failures reach us as statuses, said once.
+void QuietGrpcLog();
+
+}  // namespace cohort
