@@ -1,0 +1,30 @@
+// The judgements behind the verifiers, without scales: is this completion right?
+#pragma once
+
+#include "common/rewards/verifier.h"
+
+namespace cohort {
+
+// kCorrect, kWrong, kUnparsable or kUnscorable. `completion` is what is looked at (after the
+// thinking where that is asked for).
+struct Judgement {
+  Outcome outcome = Outcome::kUnscorable;
+  const char* note = "";  // why it is unscorable
+};
+
+using Judge = Judgement (*)(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+
+// The last \boxed against the gold answer (or the box inside it), by value.
+Judgement JudgeMath(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+// "#### N", compared as a number.
+Judgement JudgeGsm8k(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+// "Answer: ...", else a box in the last 100 characters, Minerva-normalised.
+Judgement JudgeDapo(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+// The last integer.
+Judgement JudgeLastInteger(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+// The integers of the last line, in order.
+Judgement JudgeSorting(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+// An expression that uses each of the column `numbers` once and has the answer's value.
+Judgement JudgeCountdown(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+
+}  // namespace cohort

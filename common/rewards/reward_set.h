@@ -1,0 +1,83 @@
+// The weighted reward components of a run, scored with a deadline.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "common/rewards/deadline_pool.h"
+#include "common/rewards/verifier.h"
+
+namespace cohort {
+
+// The component whose verifier is the data source's own (RewardPrompt::reward).
+inline constexpr char kTaskReward[] = "task";
+
+struct RewardComponent {
+  std::string name;  // kTaskReward or one of VerifierNames()
+  double weight = 1;
+  VerifierOptions options;
+};
+
+struct RewardSetOptions {
+  absl::Duration timeout = absl::Seconds(5);  // per sample and component
+  int threads = 1;
+};
+
+struct RowReward {
+  std::vector<float> components;  // one per name, unweighted; 0 where unscorable
+  double total = 0;               // weighted sum
+  bool judged = false;            // some component judged whether the answer is right
+  bool correct = false;           // judged, and every such component said yes
+  bool unscorable = false;        // some component gave no verdict
+  std::string note;               // why
+};
+
+// Thread-safe.
+class RewardSet {
+ public:
+  // `run_seed` is put into every component's options. Unknown names are errors.
+  static absl::StatusOr<std::unique_ptr<RewardSet>> Create(std::vector<RewardComponent> components,
+                                                           uint64_t run_seed,
+                                                           const RewardSetOptions& options = {});
+  // For a verifier of one's own: `verifiers` are the components, named and weighted by
+  // `components`.
+  static std::unique_ptr<RewardSet> FromVerifiers(
+      std::vector<RewardComponent> components,
+      std::vector<std::shared_ptr<const Verifier>> verifiers, const RewardSetOptions& options);
+
+  const std::vector<std::string>& names() const { return names_; }
+
+  // One result per input, in order. Waits at most the timeout per input and component.
+  std::vector<RowReward> Score(absl::Span<const RewardInput> inputs);
+
+  // Since construction.
+  int64_t timeouts() const { return timeouts_.load(); }
+  int64_t non_finite() const { return non_finite_.load(); }
+  int64_t unscorable() const { return unscorable_.load(); }
+
+ private:
+  RewardSet(std::vector<RewardComponent> components, const RewardSetOptions& options);
+  std::shared_ptr<const Verifier> Find(size_t component, const RewardInput& input) const;
+  void Merge(size_t component, RewardVerdict verdict, RowReward* row);
+
+  // Constant after construction.
+  std::vector<RewardComponent> components_;
+  std::vector<std::string> names_;
+  absl::Duration timeout_;
+  std::vector<std::shared_ptr<const Verifier>> verifiers_;  // per component; null for kTaskReward
+  std::map<std::string, std::shared_ptr<const Verifier>> task_verifiers_;
+
+  std::atomic<int64_t> timeouts_{0};
+  std::atomic<int64_t> non_finite_{0};
+  std::atomic<int64_t> unscorable_{0};
+  DeadlinePool pool_;
+};
+
+}  // namespace cohort

@@ -1,0 +1,160 @@
+#include "common/rewards/verifier.h"
+
+#include <cmath>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/rng.h"
+#include "common/base/status_macros.h"
+#include "common/rewards/extract.h"
+#include "common/rewards/judges.h"
+#include "common/text/json.h"
+
+namespace cohort {
+namespace {
+
+using nlohmann::json;
+
+constexpr uint64_t kRandomStream = 0x72616E646F6Du;  // apart from the sampler's numbers
+constexpr RewardScale kZeroOne = {1, 0, 0};
+constexpr RewardScale kPlusMinus = {1, -1, -1};
+
+std::string GoldText(const json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  return value.is_null() ? std::string() : value.dump();
+}
+
+absl::string_view Looked(const RewardInput& input, const VerifierOptions& options) {
+  return options.after_thinking ? AfterThinking(input.completion) : input.completion;
+}
+
+class JudgedVerifier final : public Verifier {
+ public:
+  JudgedVerifier(Judge judge, const RewardScale& scale, VerifierOptions options)
+      : judge_(judge), scale_(options.scale.value_or(scale)), options_(std::move(options)) {}
+  RewardVerdict Verify(const RewardInput& input) const override {
+    const Judgement judgement =
+        judge_(Looked(input, options_), *input.prompt, options_.compat_string);
+    const double value = judgement.outcome == Outcome::kCorrect      ? scale_.correct
+                         : judgement.outcome == Outcome::kWrong      ? scale_.wrong
+                         : judgement.outcome == Outcome::kUnparsable ? scale_.unparsable
+                                                                     : 0;
+    return {judgement.outcome, value, judgement.note};
+  }
+
+ private:
+  Judge judge_;
+  RewardScale scale_;
+  VerifierOptions options_;
+};
+
+class FormatBoxedVerifier final : public Verifier {
+ public:
+  explicit FormatBoxedVerifier(VerifierOptions options) : options_(std::move(options)) {}
+  RewardVerdict Verify(const RewardInput& input) const override {
+    return {Outcome::kValue, FormatBoxedReward(Looked(input, options_)), ""};
+  }
+
+ private:
+  VerifierOptions options_;
+};
+
+class ContainsVerifier final : public Verifier {
+ public:
+  explicit ContainsVerifier(VerifierOptions options) : options_(std::move(options)) {}
+  RewardVerdict Verify(const RewardInput& input) const override {
+    return {Outcome::kValue, absl::StrContains(Looked(input, options_), options_.text) ? 1.0 : 0.0,
+            ""};
+  }
+
+ private:
+  VerifierOptions options_;
+};
+
+// algorithms.md 7.8: the same coin for the same row of the same group, whoever asks.
+class RandomVerifier final : public Verifier {
+ public:
+  explicit RandomVerifier(const VerifierOptions& options)
+      : seed_(options.run_seed ^ kRandomStream), probability_(options.probability) {}
+  RewardVerdict Verify(const RewardInput& input) const override {
+    const double u = UniformOpen(seed_, input.prompt->group_id, static_cast<uint64_t>(input.row));
+    return {Outcome::kValue, u < probability_ ? 1.0 : 0.0, ""};
+  }
+
+ private:
+  uint64_t seed_;
+  double probability_;
+};
+
+struct JudgeEntry {
+  const char* name;
+  Judge judge;
+  RewardScale scale;
+};
+constexpr JudgeEntry kJudges[] = {
+    {"rule_math", JudgeMath, kZeroOne},       {"rule_gsm8k", JudgeGsm8k, kZeroOne},
+    {"rule_dapo", JudgeDapo, kPlusMinus},     {"rule_last_integer", JudgeLastInteger, kZeroOne},
+    {"rule_sorting", JudgeSorting, kZeroOne}, {"rule_countdown", JudgeCountdown, kZeroOne},
+};
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const RewardPrompt>> MakeRewardPrompt(absl::string_view columns_json,
+                                                                     absl::string_view reward,
+                                                                     GroupId group_id) {
+  auto prompt = std::make_shared<RewardPrompt>();
+  prompt->group_id = group_id;
+  prompt->reward = std::string(reward);
+  COHORT_ASSIGN_OR_RETURN(prompt->columns,
+                          ParseJson(columns_json.empty() ? "{}" : columns_json, "prompt columns"));
+  if (!prompt->columns.is_object()) {
+    return absl::InvalidArgumentError("prompt columns: expected a JSON object");
+  }
+  if (const auto answer = prompt->columns.find("answer"); answer != prompt->columns.end()) {
+    if (answer->is_array()) {
+      for (const json& item : *answer) prompt->answers.push_back(GoldText(item));
+    } else {
+      prompt->answers.push_back(GoldText(*answer));
+    }
+  }
+  if (!prompt->answers.empty()) prompt->answer = prompt->answers.front();
+  return std::shared_ptr<const RewardPrompt>(std::move(prompt));
+}
+
+const std::vector<std::string>& VerifierNames() {
+  static const auto* const kNames = [] {
+    auto* names = new std::vector<std::string>;
+    for (const JudgeEntry& entry : kJudges) names->push_back(entry.name);
+    names->insert(names->end(), {"format_boxed", "contains", "random"});
+    return names;
+  }();
+  return *kNames;
+}
+
+absl::StatusOr<std::unique_ptr<Verifier>> MakeVerifier(absl::string_view name,
+                                                       const VerifierOptions& options) {
+  for (const JudgeEntry& entry : kJudges) {
+    if (name == entry.name) {
+      return std::make_unique<JudgedVerifier>(entry.judge, entry.scale, options);
+    }
+  }
+  if (name == "format_boxed") return std::make_unique<FormatBoxedVerifier>(options);
+  if (name == "contains") {
+    if (options.text.empty()) {
+      return absl::InvalidArgumentError("reward contains: set `text` to what is looked for");
+    }
+    return std::make_unique<ContainsVerifier>(options);
+  }
+  if (name == "random") {
+    if (!(options.probability >= 0 && options.probability <= 1)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("reward random: p must be between 0 and 1, found ", options.probability));
+    }
+    return std::make_unique<RandomVerifier>(options);
+  }
+  return absl::InvalidArgumentError(absl::StrCat("unknown reward \"", name, "\": this build has ",
+                                                 absl::StrJoin(VerifierNames(), ", ")));
+}
+
+}  // namespace cohort

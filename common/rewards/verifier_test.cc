@@ -1,0 +1,155 @@
+#include "common/rewards/verifier.h"
+
+#include "common/base/status_matchers.h"
+
+namespace cohort {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+RewardInput Input(const std::string& completion, const json& columns, GroupId group = 1,
+                  int32_t row = 0) {
+  RewardInput input;
+  input.prompt = *MakeRewardPrompt(columns.dump(), "", group);
+  input.completion = completion;
+  input.row = row;
+  return input;
+}
+
+Outcome Judge(const std::string& name, const std::string& completion, const json& columns,
+              const VerifierOptions& options = {}) {
+  return (*MakeVerifier(name, options))->Verify(Input(completion, columns)).outcome;
+}
+
+const Outcome kCorrect = Outcome::kCorrect;
+const Outcome kWrong = Outcome::kWrong;
+const Outcome kUnparsable = Outcome::kUnparsable;
+const Outcome kUnscorable = Outcome::kUnscorable;
+
+TEST(VerifierTest, LastIntegerDecidesTheAdditionTasks) {
+  EXPECT_EQ(Judge("rule_last_integer", "3 + 4 = 7.", {{"answer", "7"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_last_integer", "07", {{"answer", 7}}), kCorrect);
+  EXPECT_EQ(Judge("rule_last_integer", "7 and 8", {{"answer", "7"}}), kWrong);
+  EXPECT_EQ(Judge("rule_last_integer", "seven", {{"answer", "7"}}), kUnparsable);
+  EXPECT_EQ(Judge("rule_last_integer", "7", {{"answer", "x"}}), kUnscorable);
+  EXPECT_EQ(Judge("rule_last_integer", "7", json::object()), kUnscorable);
+  EXPECT_EQ(Judge("rule_last_integer", std::string(1'000'000, '9'), {{"answer", "7"}}), kWrong);
+}
+
+TEST(VerifierTest, Gsm8kComparesNumbersUnlessCompatible) {
+  const json gold = {{"answer", "42"}};
+  VerifierOptions compat;
+  compat.compat_string = true;
+  EXPECT_EQ(Judge("rule_gsm8k", "so\n#### 42", gold), kCorrect);
+  for (const char* text : {"#### 42.", "#### 42.0"}) {
+    EXPECT_EQ(Judge("rule_gsm8k", text, gold), kCorrect) << text;
+    EXPECT_EQ(Judge("rule_gsm8k", text, gold, compat), kWrong) << text;
+  }
+  const std::string early = "#### 42" + std::string(300, ' ');
+  EXPECT_EQ(Judge("rule_gsm8k", early, gold), kCorrect);
+  EXPECT_EQ(Judge("rule_gsm8k", early, gold, compat), kUnparsable);
+  EXPECT_EQ(Judge("rule_gsm8k", "#### 1,000", {{"answer", "steps #### 1,000"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_gsm8k", "The answer is 42", gold), kUnparsable);
+}
+
+TEST(VerifierTest, MathComparesTheLastBoxByValue) {
+  EXPECT_EQ(Judge("rule_math", "\\boxed{0.5}", {{"answer", "\\frac12"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_math", "\\boxed{27}", {{"answer", 27.0}}), kCorrect);
+  EXPECT_EQ(Judge("rule_math", "\\boxed{1} \\boxed{2}", {{"answer", "1"}}), kWrong);
+  EXPECT_EQ(Judge("rule_math", "1", {{"answer", "1"}}), kUnparsable);
+  EXPECT_EQ(Judge("rule_math", "\\boxed{ }", {{"answer", ""}}), kUnscorable);
+  EXPECT_EQ(Judge("rule_math", "\\boxed{7}", {{"answer", "thus \\boxed{7}"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_math", "\\boxed{b}", {{"answer", {"a", "b"}}}), kCorrect);
+  VerifierOptions compat;
+  compat.compat_string = true;
+  EXPECT_EQ(Judge("rule_math", "\\boxed{3/6}", {{"answer", "1/2"}}, compat), kWrong);
+  VerifierOptions thinking;
+  thinking.after_thinking = true;
+  EXPECT_EQ(Judge("rule_math", "\\boxed{1}</think> so 1", {{"answer", "1"}}, thinking),
+            kUnparsable);
+}
+
+TEST(VerifierTest, DapoScoresPlusAndMinusOne) {
+  const auto verifier = *MakeVerifier("rule_dapo", {});
+  const auto value = [&](const std::string& text) {
+    return verifier->Verify(Input(text, {{"answer", "34"}})).value;
+  };
+  EXPECT_EQ(value("Answer: $34$"), 1);
+  EXPECT_EQ(value("Answer: x = 34 dollars"), 1);
+  EXPECT_EQ(value("Answer: 35"), -1);
+  EXPECT_EQ(value("so \\boxed{34}"), 1);
+  EXPECT_EQ(value("\\boxed{34}" + std::string(100, ' ')), -1);
+  EXPECT_EQ(value("34"), -1);
+}
+
+TEST(VerifierTest, CountdownNeedsEveryNumberOnce) {
+  const json columns = {{"answer", "24"}, {"numbers", {3, 8, 2, 2}}};
+  EXPECT_EQ(Judge("rule_countdown", "3 * 8 * 2 / 2", columns), kCorrect);
+  EXPECT_EQ(Judge("rule_countdown", "Let me see.\n(3*8)*(2/2) = 24", columns), kCorrect);
+  EXPECT_EQ(Judge("rule_countdown", "<answer>3*8+2-2</answer> done", columns), kCorrect);
+  EXPECT_EQ(Judge("rule_countdown", "3 * 8", columns), kWrong);
+  EXPECT_EQ(Judge("rule_countdown", "3 * 8 * 2 * 2", columns), kWrong);
+  EXPECT_EQ(Judge("rule_countdown", "24", columns), kWrong);
+  EXPECT_EQ(Judge("rule_countdown", "three times eight", columns), kUnparsable);
+  EXPECT_EQ(Judge("rule_countdown", "3*8/(2-2)", columns), kUnparsable);
+  EXPECT_EQ(Judge("rule_countdown", "24", {{"answer", "24"}}), kUnscorable);
+}
+
+TEST(VerifierTest, SortingNeedsTheNumbersInOrder) {
+  const json gold = {{"answer", "3 7 7 9"}};
+  EXPECT_EQ(Judge("rule_sorting", "Sorted:\n3, 7, 7, 9", gold), kCorrect);
+  EXPECT_EQ(Judge("rule_sorting", "3 7 9", gold), kWrong);
+  EXPECT_EQ(Judge("rule_sorting", "9 7 7 3", gold), kWrong);
+  EXPECT_EQ(Judge("rule_sorting", "none", gold), kUnparsable);
+}
+
+TEST(VerifierTest, SpuriousRewardsIgnoreTheAnswer) {
+  EXPECT_EQ((*MakeVerifier("format_boxed", {}))->Verify(Input("\\boxed{9}", json::object())).value,
+            1);
+  VerifierOptions options;
+  options.text = "```python";
+  EXPECT_EQ(
+      (*MakeVerifier("contains", options))->Verify(Input("a ```python b", json::object())).value,
+      1);
+  EXPECT_EQ((*MakeVerifier("contains", options))->Verify(Input("a", json::object())).value, 0);
+}
+
+TEST(VerifierTest, RandomRewardsAreTheSameWheneverTheyAreAsked) {
+  VerifierOptions options;
+  options.run_seed = 3;
+  options.probability = 0.25;
+  const auto verifier = *MakeVerifier("random", options);
+  double sum = 0;
+  for (GroupId group = 1; group <= 500; ++group) {
+    for (int32_t row = 0; row < 8; ++row) {
+      const double value = verifier->Verify(Input("a", json::object(), group, row)).value;
+      EXPECT_EQ(value, verifier->Verify(Input("b", json::object(), group, row)).value);
+      sum += value;
+    }
+  }
+  EXPECT_NEAR(sum / 4000, 0.25, 0.03);
+}
+
+TEST(VerifierTest, TheScaleOfTheRunReplacesTheVerifiersOwn) {
+  VerifierOptions options;
+  options.scale = RewardScale{1, -0.5, -1};
+  const auto verifier = *MakeVerifier("rule_math", options);
+  EXPECT_EQ(verifier->Verify(Input("\\boxed{2}", {{"answer", "1"}})).value, -0.5);
+  EXPECT_EQ(verifier->Verify(Input("2", {{"answer", "1"}})).value, -1);
+}
+
+TEST(VerifierTest, BadOptionsAreErrors) {
+  EXPECT_THAT(MakeVerifier("rule_maths", {}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("unknown reward \"rule_maths\": this build has rule_math, ")));
+  EXPECT_FALSE(MakeVerifier("contains", {}).ok());
+  VerifierOptions options;
+  options.probability = 2;
+  EXPECT_FALSE(MakeVerifier("random", options).ok());
+  EXPECT_FALSE(MakeRewardPrompt("[1]", "", 1).ok());
+  EXPECT_FALSE(MakeRewardPrompt("{", "", 1).ok());
+}
+
+}  // namespace
+}  // namespace cohort
