@@ -1,0 +1,114 @@
+#include "tests/fuzz/text_fuzz.h"
+
+#include <fstream>
+#include <string>
+
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/rewards/answer.h"
+#include "common/rewards/extract.h"
+#include "common/rewards/normalize.h"
+#include "common/rewards/verifier.h"
+#include "common/tasks/prompt_source.h"
+#include "common/text/tiny_tokenizer.h"
+#include "common/text/tokenizer.h"
+
+namespace cohort {
+namespace {
+
+absl::string_view Text(const uint8_t* data, size_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
+
+// Without a sync: thousands of files a run.
+void Write(const std::string& path, absl::string_view content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
+
+// A model folder in which one file is the fuzzer's. The other files are written once.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadWith(const std::string& file,
+                                                    absl::string_view content) {
+  static const TemporaryFolder folder;
+  static const bool written = WriteTinyTokenizer(folder.path()).ok();
+  COHORT_CHECK(written);
+  const std::string path = folder.path() + "/" + file;
+  const absl::StatusOr<std::string> before = ReadFile(path);
+  Write(path, content);
+  auto tokenizer = Tokenizer::Load(folder.path());
+  Write(path, before.ok() ? *before : "");
+  return tokenizer;
+}
+
+}  // namespace
+
+int FuzzExtraction(const uint8_t* data, size_t size) {
+  const absl::string_view text = Text(data, size);
+  for (const size_t window : {kCompatWindow, kNoWindow}) {
+    ExtractGsm8kStrict(text, window);
+    ExtractDapoAnswer(text, window);
+  }
+  ExtractBoxed(text);
+  ExtractLastInteger(text);
+  FormatBoxedReward(AfterThinking(text));
+  COHORT_CHECK(LastCharacters(text, kNoWindow).size() == size);
+  return 0;
+}
+
+int FuzzAnswer(const uint8_t* data, size_t size) {
+  const absl::string_view text = Text(data, size);
+  NormalizeHendrycks(text);
+  NormalizeMinerva(text);
+  COHORT_CHECK(AnswersEqual(text, std::string(text)));
+  return 0;
+}
+
+int FuzzVerifiers(const uint8_t* data, size_t size) {
+  const absl::string_view text = Text(data, size);
+  const size_t zero = text.find('\0');
+  const auto prompt = MakeRewardPrompt(text.substr(0, zero), "", 1);
+  if (!prompt.ok()) return 0;
+  RewardInput input;
+  input.prompt = *prompt;
+  if (zero != absl::string_view::npos) input.completion = std::string(text.substr(zero + 1));
+  for (const std::string& name : VerifierNames()) {
+    VerifierOptions options;
+    options.text = "x";
+    options.compat_string = size % 2 == 0;
+    (*MakeVerifier(name, options))->Verify(input);
+  }
+  return 0;
+}
+
+int FuzzJsonlPrompts(const uint8_t* data, size_t size) {
+  TemporaryFolder folder;
+  SourceOptions options;
+  options.path = folder.path() + "/prompts.jsonl";
+  Write(options.path, Text(data, size));
+  const auto source = MakeSource(options);
+  if (!source.ok()) return 0;
+  for (uint64_t i = 0; i < (*source)->Size(Split::kTrain); ++i) {
+    COHORT_CHECK((*source)->At(i, Split::kTrain).ok());
+  }
+  return 0;
+}
+
+int FuzzChatTemplate(const uint8_t* data, size_t size) {
+  const auto tokenizer = LoadWith("chat_template.jinja", Text(data, size));
+  if (!tokenizer.ok() || !(*tokenizer)->has_chat_template()) return 0;
+  const ChatMessage messages[] = {{"system", "s"}, {"user", "u"}};
+  (void)(*tokenizer)->RenderChat(messages, true).ok();
+  return 0;
+}
+
+int FuzzTokenizerJson(const uint8_t* data, size_t size) {
+  const auto tokenizer = LoadWith("tokenizer.json", Text(data, size));
+  if (!tokenizer.ok()) return 0;
+  const auto ids = (*tokenizer)->Encode("the cat 12 \u00e9", true);
+  if (!ids.ok()) return 0;
+  IncrementalDecoder decoder(tokenizer->get());
+  for (const int32_t id : *ids) (void)decoder.Append(id).ok();
+  (void)decoder.Finish().ok();
+  return 0;
+}
+
+}  // namespace cohort
