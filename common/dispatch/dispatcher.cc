@@ -294,6 +294,20 @@ void Dispatcher::FailLease(GroupId id, uint64_t lease_id, bool prompt_too_long,
   Notify();
 }
 
+void Dispatcher::ReturnLease(GroupId id, uint64_t lease_id) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (const auto known = ordinals_.find(id); known != ordinals_.end()) {
+      const auto flight = flights_.find(known->second);
+      if (flight != flights_.end() && flight->second.lease_id == lease_id) Requeue(flight->second);
+    } else if (const auto eval = eval_index_.find(id); eval != eval_index_.end()) {
+      EvalItem& item = eval_[eval->second];
+      if (!item.group.has_value() && item.flight.lease_id == lease_id) Requeue(item.flight);
+    }
+  }
+  Notify();
+}
+
 void Dispatcher::WorkerGone(const std::string& worker) {
   {
     absl::MutexLock lock(&mu_);

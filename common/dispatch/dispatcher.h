@@ -113,6 +113,8 @@ class Dispatcher {
   // Counts a delivery that never became a group (bytes that do not decode or hash).
   void CountBadDelivery(GroupId id, const std::string& worker, Delivery outcome);
   void FailLease(GroupId id, uint64_t lease_id, bool prompt_too_long, const std::string& detail);
+  // Given back unstarted: issued again, and not counted as a failed attempt.
+  void ReturnLease(GroupId id, uint64_t lease_id);
   // Issues its leases again.
   void WorkerGone(const std::string& worker);
   // Issues expired leases again; returns one line for each. Call periodically.

@@ -1,5 +1,6 @@
 #include "common/rpc/channel.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/channel_arguments.h>
@@ -36,11 +37,15 @@ grpc::ChannelArguments Arguments() {
 
 void LogAsDebug(gpr_log_func_args* args) { COHORT_LOG(DEBUG) << "grpc: " << args->message; }
 
+void LogProtobufAsDebug(google::protobuf::LogLevel, const char*, int, const std::string& message) {
+  COHORT_LOG(DEBUG) << "protobuf: " << message;
+}
+
 }  // namespace
 
 std::shared_ptr<grpc::Channel> MakeChannel(
     const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
-  QuietGrpcLog();
+  QuietRpcLogs();
   return grpc::CreateCustomChannel(
       address, credentials != nullptr ? credentials : grpc::InsecureChannelCredentials(),
       Arguments());
@@ -68,9 +73,12 @@ absl::Status WaitForPeer(grpc::Channel* channel, const std::string& peer,
   return absl::CancelledError(absl::StrCat("stopped while waiting for ", peer, " at ", address));
 }
 
-void QuietGrpcLog() {
+void QuietRpcLogs() {
   static std::once_flag once;
-  std::call_once(once, [] { gpr_set_log_function(&LogAsDebug); });
+  std::call_once(once, [] {
+    gpr_set_log_function(&LogAsDebug);
+    google::protobuf::SetLogHandler(&LogProtobufAsDebug);
+  });
 }
 
 }  // namespace cohort

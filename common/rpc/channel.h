@@ -28,7 +28,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(
 absl::Status WaitForPeer(grpc::Channel* channel, const std::string& peer,
                          const std::string& address, absl::Time deadline, const StopToken& stop);
 
-// gRPC's own log lines become our DEBUG lines: its failures reach us as statuses, said once.
-void QuietGrpcLog();
+// Log lines of gRPC and Protobuf become our DEBUG lines: what fails reaches us as a status and is
+// said once, by us. Called by channels and servers.
+void QuietRpcLogs();
 
 }  // namespace cohort

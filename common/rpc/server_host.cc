@@ -73,7 +73,7 @@ void SetLimits(grpc::ServerBuilder& builder) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ServerHost>> ServerHost::Start(const Options& options) {
-  QuietGrpcLog();
+  QuietRpcLogs();
   absl::StatusOr<HostPort> where = SplitAddress(options.listen);
   if (!where.ok()) return where.status();
   grpc::ServerBuilder builder;

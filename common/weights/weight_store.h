@@ -4,6 +4,11 @@
 // has an XXH3-128 of its plain bytes; the version has a SHA-256 over all bytes in name order
 // (`weights_hash`). A block travels raw, as XOR + zstd against the bytes of an earlier version, or
 // not at all when equal.
+//
+// Memory: only the newest version is kept whole. An older one is kept as the difference to its
+// successor (compressed once, at Publish, and sent as it is to workers one version behind), from
+// which its bytes can be had again. Where a difference does not compress, the older bytes stay.
+// Older versions together never take more than one whole version: the oldest go first.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,68 +24,89 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "cohort/v1/weights.pb.h"
+#include "common/rpc/byte_message.h"
 
 namespace cohort {
 
-// A named tensor whose bytes are published: contiguous in memory, CPU or device.
+// A named tensor whose bytes are published: CPU or device.
 struct PublishedTensor {
   std::string name;
   at::Tensor tensor;
+};
+
+// A block as it is sent: `header` is a v1::Block without payload. The payload is shared with the
+// store and outlives the version.
+struct EncodedBlock {
+  v1::Block header;
+  SharedBytes payload;
 };
 
 // The learner's side. Publish is called by one thread; Manifest, EncodeBlock and the rest by any.
 class WeightStore {
  public:
   struct Options {
-    int64_t block_bytes = int64_t{1} << 20;
-    int keep_versions = 4;       // versions whose bytes stay, as bases of deltas
-    std::string codec = "auto";  // auto: xor_zstd where it is smaller; raw; xor_zstd
+    int64_t block_bytes = int64_t{1} << 20;  // at most 1 MiB
+    int keep_versions = 4;                   // the newest and those that deltas can start from
+    std::string codec = "auto";              // auto: xor_zstd where it is smaller; raw; xor_zstd
+    int threads = 2;                         // used by Publish, besides the caller
   };
   explicit WeightStore(Options options);
   ~WeightStore();
 
-  // Copies the tensors' bytes (a snapshot) and makes them the newest version. Versions only grow.
+  // Copies the tensors' bytes (a snapshot) and makes them the newest version. Versions only grow,
+  // and tensors come in name order (InvalidArgument otherwise). Blocks until done.
   absl::Status Publish(int64_t version, const std::vector<PublishedTensor>& tensors);
 
   int64_t newest() const;                                        // -1: none
   v1::Announcement Announce() const;                             // of the newest version
   absl::StatusOr<v1::Manifest> Manifest(int64_t version) const;  // NotFound: gone or never was
-  // Header fields and payload of one block. `base_version` -1 or no longer kept: raw.
-  absl::StatusOr<v1::Block> EncodeBlock(int64_t version, uint32_t block,
-                                        int64_t base_version) const;
-  std::string weights_hash(int64_t version) const;
+  // One block of `version` for a worker that holds `base_version`; -1 or no longer kept: raw.
+  // NotFound: the version is gone; InvalidArgument: it has no such block.
+  absl::StatusOr<EncodedBlock> EncodeBlock(int64_t version, uint32_t block,
+                                           int64_t base_version) const;
+  std::string weights_hash(int64_t version) const;  // empty: gone
+  int64_t bytes_of_newest() const;                  // size of one version
+  int64_t bytes_of_older() const;                   // held for all versions but the newest
 
  private:
   struct Version;
-  std::shared_ptr<const Version> Find(int64_t version) const;
+  using Chain = std::vector<std::shared_ptr<const Version>>;  // by version, up to the newest
+  Chain ChainFrom(int64_t version) const;
+  absl::StatusOr<Chain> FindChain(int64_t version) const;
+  void Install(std::shared_ptr<const Version> fresh, std::shared_ptr<const Version> superseded);
+
   const Options options_;
   mutable absl::Mutex mu_;
   std::map<int64_t, std::shared_ptr<const Version>> versions_ ABSL_GUARDED_BY(mu_);
 };
 
 // The worker's side: collects and verifies a version's blocks beside the live weights, then applies
-// them. One owner thread, except that Apply must not run while the model is in use.
+// them. What is collected stays compressed until it is applied. One owner thread, except that Apply
+// must not run while the model is in use.
 class WeightStaging {
  public:
   // `live`: the model's tensors in name order, whose bytes are those of `held_version` (-1:
-  // unknown).
+  // unknown). Nobody else writes to them.
   WeightStaging(std::vector<PublishedTensor> live, int64_t held_version);
   ~WeightStaging();
 
-  // Starts collecting a version. InvalidArgument: its tensors are not the model's (name, dtype,
-  // shape).
+  // Starts collecting a version; what was collected of another one is dropped. InvalidArgument: its
+  // tensors are not the model's (name, dtype, shape), or its blocks do not tile them.
   absl::Status Begin(const v1::Manifest& manifest);
   // Blocks still needed (those whose hash the live bytes already have are not).
   std::vector<uint32_t> MissingBlocks() const;
-  // Decodes against the live bytes and verifies. DataLoss: the hash differs (fetch it raw).
-  absl::Status Add(const v1::Block& block);
+  // Decodes against the live bytes and verifies. DataLoss: the hash differs (fetch it raw);
+  // InvalidArgument: not a block of this version, or not one that can be decoded.
+  absl::Status Add(v1::Block block);
   bool Complete() const;
-  // Copies the staged bytes into the live tensors, in place. The weights hash is verified when
-  // asked for.
+  // Writes the collected blocks into the live tensors, in place. DataLoss: the weights hash, which
+  // is verified when asked for, differs.
   absl::Status Apply(bool verify_hash);
 
   int64_t held_version() const;
+  std::string held_hash() const;   // weights_hash of the version applied last; empty: none yet
   int64_t target_version() const;  // -1: none
+  uint64_t staged_bytes() const;
 
  private:
   struct Impl;

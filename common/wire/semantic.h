@@ -1,5 +1,6 @@
 // The training-semantic part of a configuration: what learner and worker must agree on before a
-// worker may serve. Name -> value, e.g. {"rollout.temperature", "1"}, {"model.sha256", "..."}.
+// worker may serve. Name -> value, e.g. {"rollout.temperature", "1"}, {"model.sha256", "..."}; made
+// from SemanticFields() of common/config.
 #pragma once
 
 #include <map>
@@ -10,14 +11,14 @@
 
 namespace cohort {
 
-using SemanticFields = std::map<std::string, std::string>;
+using SemanticMap = std::map<std::string, std::string>;
 
 // SHA-256 (hex) over the lines "name=value\n" in name order.
-std::string SemanticHash(const SemanticFields& fields);
+std::string SemanticHash(const SemanticMap& fields);
 
 // The fields that differ or are known to one side only ("(absent)"), in name order.
-std::vector<v1::FieldDifference> DifferingFields(const SemanticFields& learner,
-                                                 const SemanticFields& worker);
+std::vector<v1::FieldDifference> DifferingFields(const SemanticMap& learner,
+                                                 const SemanticMap& worker);
 
 // "rollout.temperature: learner has 1, worker has 0.7; ..." in one line.
 std::string DescribeDifferences(const std::vector<v1::FieldDifference>& differences);

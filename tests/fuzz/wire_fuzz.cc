@@ -1,0 +1,45 @@
+#include "tests/fuzz/wire_fuzz.h"
+
+#include <algorithm>
+#include <string>
+
+#include "common/base/log.h"
+#include "common/wire/chunking.h"
+#include "common/wire/group_codec.h"
+
+namespace cohort {
+
+int FuzzGroupDecode(const uint8_t* data, size_t size) {
+  const auto group = DecodeGroup(absl::string_view(reinterpret_cast<const char*>(data), size));
+  if (!group.ok()) return 0;
+  // What is accepted is consistent: it can be encoded, and the result says the same.
+  const std::string bytes = EncodeGroup(*group);
+  const auto again = DecodeGroup(bytes);
+  COHORT_CHECK(again.ok() && EncodeGroup(*again) == bytes);
+  return 0;
+}
+
+int FuzzGroupAssembly(const uint8_t* data, size_t size) {
+  GroupAssembler assembler;
+  size_t received = 0;
+  while (size >= 2) {
+    const size_t length = std::min<size_t>(data[0] | data[1] << 8, size - 2);
+    v1::GroupChunk chunk;
+    if (chunk.ParseFromArray(data + 2, static_cast<int>(length))) {
+      received += chunk.payload().size();
+      (void)assembler.Add(std::move(chunk));
+      COHORT_CHECK(assembler.pending_bytes() <= received);
+    }
+    data += 2 + length;
+    size -= 2 + length;
+  }
+  return 0;
+}
+
+}  // namespace cohort
+
+#ifdef COHORT_FUZZ_TARGET
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  return cohort::COHORT_FUZZ_TARGET(data, size);
+}
+#endif
