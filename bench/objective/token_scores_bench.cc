@@ -4,8 +4,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
-
-#include <optional>
+#include <c10/core/GradMode.h>
 
 #include "common/objective/token_scores.h"
 
@@ -38,8 +37,7 @@ void Run(benchmark::State& state, Score score) {
   const Inputs in = MakeInputs(state.range(0) != 0 ? at::kBFloat16 : at::kFloat);
   const bool backward = state.range(1) != 0;
   for (auto unused : state) {
-    std::optional<at::NoGradGuard> no_grad;
-    if (!backward) no_grad.emplace();
+    const c10::AutoGradMode grad_mode(backward);
     at::Tensor loss = score(in).sum();
     if (backward) loss.backward();
     benchmark::DoNotOptimize(loss.item<float>());
