@@ -1,6 +1,11 @@
 #include "common/rewards/verifier.h"
 
+#include <cstdlib>
+
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
 #include "common/base/status_matchers.h"
+#include "common/text/json.h"
 
 namespace cohort {
 namespace {
@@ -68,6 +73,24 @@ TEST(VerifierTest, MathComparesTheLastBoxByValue) {
   thinking.after_thinking = true;
   EXPECT_EQ(Judge("rule_math", "\\boxed{1}</think> so 1", {{"answer", "1"}}, thinking),
             kUnparsable);
+}
+
+// Real solutions, boxed, against the gold answers that belong to them.
+TEST(VerifierTest, Math500SolutionsAreRight) {
+  const char* root = std::getenv("COHORT_SOURCE_DIR");
+  const std::string path =
+      std::string(root == nullptr ? "." : root) + "/../shared/data/math500/test.jsonl";
+  const auto content = ReadFile(path);
+  if (absl::IsNotFound(content.status())) GTEST_SKIP() << "no problem set at " << path;
+  int rows = 0;
+  for (const absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipEmpty())) {
+    COHORT_ASSERT_OK_AND_ASSIGN(const json row, ParseJson(line, path));
+    const std::string solution = row["solution"].get<std::string>();
+    EXPECT_EQ(Judge("rule_math", solution, {{"answer", row["answer"]}}), kCorrect)
+        << row["answer"] << " in " << solution.substr(solution.size() / 2);
+    ++rows;
+  }
+  EXPECT_EQ(rows, 500);
 }
 
 TEST(VerifierTest, DapoScoresPlusAndMinusOne) {

@@ -36,7 +36,7 @@ std::string Mutate(std::string text, const std::string& other, CounterRng* rng) 
         text.insert(at, other.substr(other.empty() ? 0 : rng->Below(other.size()), length));
         break;
       default:
-        text.insert(at, std::string(length, "{}[]()\\\"$%,.-9\xC3"[rng->Below(17)]));
+        text.insert(at, std::string(length, "{}[]()\\\"$%,.-9\xC3"[rng->Below(16)]));
     }
   }
   return text;
