@@ -79,7 +79,9 @@ TEST_P(TokenScoresOf, AgreeWithWholeMatricesInValueAndGradient) {
 INSTANTIATE_TEST_SUITE_P(Types, TokenScoresOf,
                          testing::Values(std::make_tuple(at::kDouble, 1e-11),
                                          std::make_tuple(at::kFloat, 2e-5),
-                                         std::make_tuple(at::kBFloat16, 6e-2)));
+                                         std::make_tuple(at::kBFloat16, 6e-2),
+                                         // No row kernel: the path that accelerators take.
+                                         std::make_tuple(at::kHalf, 1e-2)));
 
 TEST(TokenScores, DoNotDependOnTheChunkSize) {
   const Case c = MakeCase(23, 6, 50, at::kDouble);

@@ -37,8 +37,8 @@ size_t Quota(double frac, size_t n) {
 }
 
 std::vector<Candidate> TopCovariances(std::vector<Candidate> all, size_t count) {
-  std::stable_sort(all.begin(), all.end(), [](const Candidate& x, const Candidate& y) {
-    return x.covariance > y.covariance;
+  std::sort(all.begin(), all.end(), [](const Candidate& x, const Candidate& y) {
+    return x.covariance != y.covariance ? x.covariance > y.covariance : x.at < y.at;
   });
   all.resize(count);
   return all;

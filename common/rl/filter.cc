@@ -38,7 +38,8 @@ template <typename Before>
 std::vector<size_t> SortedIndices(size_t n, Before before) {
   std::vector<size_t> order(n);
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), before);
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return before(a, b) || (!before(b, a) && a < b); });
   return order;
 }
 
