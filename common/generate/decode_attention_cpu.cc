@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "common/base/log.h"
 #include "common/generate/simd.h"
@@ -22,57 +23,72 @@ constexpr int64_t kMinWorkPerThread = 1 << 16;
 struct Item {
   const float* q;  // [heads, dim], scaled
   float* out;      // [heads, dim]
-  float* scores;   // [heads, tokens], scratch
+  float* scores;   // [heads, stride], scratch
   int64_t heads;   // query heads that share the key/value head
   int64_t dim;
   int64_t tokens;  // prompt + suffix
+  int64_t stride;  // tokens, rounded up to full lanes
 };
 
-template <typename T>
-COHORT_INLINE float Dot(const float* q, const T* k, int64_t dim) {
-  F16 sum = {};
-  int64_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) {
-    F16 a, b;
-    simd::Load(q + i, a);
-    simd::Load(k + i, b);
-    sum += a * b;
+// One key against every query head; kBlocks * 16 lanes of the head stay in registers.
+template <int kBlocks, typename T>
+COHORT_INLINE void ScoreKey(const Item& item, const T* key, float* score) {
+  F16 k[kBlocks];
+  for (int b = 0; b < kBlocks; ++b) simd::Load(key + b * kLanes, k[b]);
+  for (int64_t h = 0; h < item.heads; ++h) {
+    F16 sum = {};
+    for (int b = 0; b < kBlocks; ++b) {
+      F16 q;
+      simd::Load(item.q + h * item.dim + b * kLanes, q);
+      sum += q * k[b];
+    }
+    score[h * item.stride] = simd::Sum(sum);
   }
-  float total = simd::Sum(sum);
-  for (; i < dim; ++i) total += q[i] * static_cast<float>(k[i]);
-  return total;
+}
+
+template <typename T>
+COHORT_INLINE void ScoreKeyOfAnySize(const Item& item, const T* key, float* score) {
+  for (int64_t h = 0; h < item.heads; ++h) {
+    float sum = 0;
+    for (int64_t i = 0; i < item.dim; ++i) {
+      sum += item.q[h * item.dim + i] * static_cast<float>(key[i]);
+    }
+    score[h * item.stride] = sum;
+  }
 }
 
 template <typename T>
 COHORT_INLINE void Scores(const Item& item, const T* keys, int64_t tokens, float* scores) {
   for (int64_t t = 0; t < tokens; ++t) {
     const T* key = keys + t * item.dim;
-    for (int64_t h = 0; h < item.heads; ++h) {
-      scores[h * item.tokens + t] = Dot(item.q + h * item.dim, key, item.dim);
+    if (item.dim == 64) {
+      ScoreKey<4>(item, key, scores + t);
+    } else if (item.dim == 128) {
+      ScoreKey<8>(item, key, scores + t);
+    } else {
+      ScoreKeyOfAnySize(item, key, scores + t);
     }
   }
 }
 
-// scores: [n] -> exp(scores - max); returns their sum.
+// scores: [n], padded to full lanes with -inf -> exp(scores - max); returns their sum.
 COHORT_INLINE float Exponentiate(float* scores, int64_t n) {
-  float max = scores[0];
-  for (int64_t i = 1; i < n; ++i) max = scores[i] > max ? scores[i] : max;
-  F16 sums = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    F16 x;
+  F16 maxima, x, sums = {};
+  simd::Load(scores, maxima);
+  for (int64_t i = kLanes; i < n; i += kLanes) {
+    simd::Load(scores + i, x);
+    maxima = x > maxima ? x : maxima;
+  }
+  float max = maxima[0];
+  for (int lane = 1; lane < kLanes; ++lane) max = std::max(max, maxima[lane]);
+  for (int64_t i = 0; i < n; i += kLanes) {
     simd::Load(scores + i, x);
     x -= max;
     simd::ExpNonPositive(x);
     sums += x;
     simd::Store(x, scores + i);
   }
-  float sum = simd::Sum(sums);
-  for (; i < n; ++i) {
-    scores[i] = std::exp(scores[i] - max);
-    sum += scores[i];
-  }
-  return sum;
+  return simd::Sum(sums);
 }
 
 // out += sum over tokens of weight * value, kBlock lanes of the head at a time in registers.
@@ -114,7 +130,8 @@ COHORT_INLINE void AttendHead(const Item& item, const T* const keys[2], const T*
   Scores(item, keys[0], tokens[0], item.scores);
   Scores(item, keys[1], tokens[1], item.scores + tokens[0]);
   for (int64_t h = 0; h < item.heads; ++h) {
-    float* scores = item.scores + h * item.tokens;
+    float* scores = item.scores + h * item.stride;
+    std::fill(scores + item.tokens, scores + item.stride, -std::numeric_limits<float>::infinity());
     float* out = item.out + h * item.dim;
     const float sum = Exponentiate(scores, item.tokens);
     std::fill(out, out + item.dim, 0.0f);
@@ -166,8 +183,10 @@ class Kernel {
         q[j] = static_cast<float>(q_[first + static_cast<int64_t>(j)]) * scale;
       }
       const int64_t tokens = span.prompt.tokens + span.suffix.tokens;
-      scores.resize(static_cast<size_t>(heads_ * tokens));
-      Attend(span, i % kv_heads_, {q.data(), out.data(), scores.data(), heads_, dim_, tokens});
+      const int64_t stride = (tokens + kLanes - 1) / kLanes * kLanes;
+      scores.resize(static_cast<size_t>(heads_ * stride));
+      Attend(span, i % kv_heads_,
+             {q.data(), out.data(), scores.data(), heads_, dim_, tokens, stride});
       for (size_t j = 0; j < out.size(); ++j) {
         out_[first + static_cast<int64_t>(j)] = static_cast<T>(out[j]);
       }
