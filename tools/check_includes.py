@@ -15,7 +15,7 @@ import sys
 DIRECT = {
     "base": [],
     "concurrency": [],
-    "config": ["proto"],
+    "config": ["proto", "rl"],
     "telemetry": [],
     "rpc": ["concurrency", "telemetry", "proto"],
     "text": [],

@@ -1,0 +1,189 @@
+// The `cohort` command. Parses the command line; the subcommands do the rest.
+//
+// Nothing here or before RunTrain touches gRPC or LibTorch: `train` forks its children first.
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+
+#include "services/cli/commands.h"
+#include "services/cli/vectors.h"
+
+namespace cohort {
+namespace {
+
+// What the parsed subcommand will run.
+using Action = std::function<int()>;
+
+void AddConfigOptions(CLI::App* command, std::string* config, std::vector<std::string>* overrides) {
+  command->add_option("-c,--config", *config, "Configuration file (YAML)")
+      ->required()
+      ->type_name("FILE");
+  command->add_option("--set", *overrides, "Override one value, as in optimizer.lr=1e-6")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+void AddCompute(CLI::App* command, std::string* dtype, std::string* device, int* threads) {
+  command->add_option("--dtype", *dtype, "auto, fp32 or bf16")->capture_default_str();
+  command->add_option("--device", *device, "auto, cpu or cuda")->capture_default_str();
+  command->add_option("--threads", *threads, "Compute threads; 0: all cores")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+}
+
+void AddTrain(CLI::App* app, const std::string& self, Action* action) {
+  auto args = std::make_shared<TrainArgs>();
+  args->self = self;
+  CLI::App* command = app->add_subcommand(
+      "train", "Start the learner and rollout workers on this machine and follow the run");
+  AddConfigOptions(command, &args->config, &args->overrides);
+  command->add_option("--workers", args->workers, "Rollout workers (rollout.workers)");
+  command->add_option("--out", args->out, "The run's folder (run.out)")->type_name("DIR");
+  command->add_flag("--resume", args->resume, "Continue the run that is in the folder");
+  command->callback([=] { *action = [args] { return RunTrain(*args); }; });
+}
+
+void AddConfigCheck(CLI::App* app, Action* action) {
+  auto args = std::make_shared<ConfigCheckArgs>();
+  CLI::App* config = app->add_subcommand("config", "Look at configurations")->require_subcommand(1);
+  CLI::App* check = config->add_subcommand(
+      "check", "Resolve, validate and print every value and every batch size");
+  AddConfigOptions(check, &args->config, &args->overrides);
+  check->callback([=] { *action = [args] { return RunConfigCheck(*args); }; });
+}
+
+void AddStatus(CLI::App* app, Action* action) {
+  auto args = std::make_shared<StatusArgs>();
+  CLI::App* command = app->add_subcommand("status", "One screen from a running learner");
+  command->add_option("--learner", args->learner, "Address; default: the newest runs/*/address")
+      ->type_name("HOST:PORT");
+  command->add_flag("--json", args->json, "Print JSON");
+  command->callback([=] { *action = [args] { return RunStatus(*args); }; });
+}
+
+void AddTokenize(CLI::App* app, Action* action) {
+  auto args = std::make_shared<TokenizeArgs>();
+  CLI::App* command =
+      app->add_subcommand("tokenize", "JSONL {\"text\"} or {\"messages\"} in, {\"tokens\"} out");
+  command->add_option("--model", args->model, "Model folder")->required()->type_name("DIR");
+  command->add_option("--input", args->input, "Input; -: standard input")
+      ->required()
+      ->type_name("FILE.jsonl");
+  command->callback([=] { *action = [args] { return RunTokenize(*args); }; });
+}
+
+void AddVectors(CLI::App* app, Action* action) {
+  auto path = std::make_shared<std::string>();
+  CLI::App* command = app->add_subcommand("vectors", "Run numeric test vectors");
+  command->add_option("file", *path, "Vectors")->required()->type_name("FILE.json");
+  command->callback([=] { *action = [path] { return RunVectors(*path); }; });
+}
+
+#ifdef COHORT_HAS_GENERATE
+void AddGenerate(CLI::App* app, Action* action) {
+  auto args = std::make_shared<GenerateArgs>();
+  CLI::App* command = app->add_subcommand("generate", "Sample completions, printed as JSONL");
+  command->add_option("--model", args->model, "Model folder")->required()->type_name("DIR");
+  CLI::Option* prompt = command->add_option("--prompt", args->prompt, "One prompt");
+  CLI::Option* input = command->add_option("--input", args->input, "Prompts")
+                           ->type_name("FILE.jsonl")
+                           ->excludes(prompt);
+  command->add_option("--n", args->n, "Completions per prompt")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--temperature", args->temperature, "0: greedy")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--max-new-tokens", args->max_new_tokens, "Tokens per completion")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--seed", args->seed, "Seed")->capture_default_str();
+  command->add_flag("--raw", args->raw, "Without the chat template");
+  AddCompute(command, &args->dtype, &args->device, &args->threads);
+  command->callback([=] {
+    if (prompt->empty() && input->empty()) {
+      throw CLI::RequiredError("--prompt TEXT or --input FILE.jsonl");
+    }
+    *action = [args] { return RunGenerate(*args); };
+  });
+}
+#endif
+
+#ifdef COHORT_HAS_LOGPROBS
+void AddLogprobs(CLI::App* app, Action* action) {
+  auto args = std::make_shared<LogprobsArgs>();
+  CLI::App* command = app->add_subcommand("logprobs", "JSONL {\"tokens\"} in, {\"logprobs\"} out");
+  command->add_option("--model", args->model, "Model folder")->required()->type_name("DIR");
+  command->add_option("--input", args->input, "Input")->required()->type_name("FILE.jsonl");
+  AddCompute(command, &args->dtype, &args->device, &args->threads);
+  command->callback([=] { *action = [args] { return RunLogprobs(*args); }; });
+}
+#endif
+
+#ifdef COHORT_HAS_EVAL
+void AddEval(CLI::App* app, Action* action) {
+  auto args = std::make_shared<EvalArgs>();
+  CLI::App* command = app->add_subcommand("eval", "Accuracy with a 95 % interval");
+  command->add_option("--model", args->model, "Model folder")->required()->type_name("DIR");
+  CLI::Option* task = command->add_option("--task", args->task, "A procedural task");
+  CLI::Option* data = command->add_option("--data", args->data, "Problems")
+                          ->type_name("FILE.jsonl")
+                          ->excludes(task);
+  command->add_option("--split", args->split, "train or heldout")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"train", "heldout"}));
+  command->add_option("--samples", args->samples, "Completions per prompt")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--temperature", args->temperature, "0: greedy")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--max-new-tokens", args->max_new_tokens, "Tokens per completion")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--prompts", args->prompts, "Prompts; 0: all, or 64 of an endless task")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--seed", args->seed, "Seed")->capture_default_str();
+  command->add_option("--out", args->out, "Result file")->type_name("FILE.json");
+  AddCompute(command, &args->dtype, &args->device, &args->threads);
+  command->callback([=] {
+    if (task->empty() && data->empty())
+      throw CLI::RequiredError("--task NAME or --data FILE.jsonl");
+    *action = [args] { return RunEval(*args); };
+  });
+}
+#endif
+
+int Main(int argc, char** argv) {
+  CLI::App app("Cohort: reinforcement learning of language models from groups of samples",
+               "cohort");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", COHORT_VERSION);
+  Action action;
+  std::error_code ignored;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", ignored);
+  AddTrain(&app, self.empty() ? argv[0] : self.string(), &action);
+#ifdef COHORT_HAS_GENERATE
+  AddGenerate(&app, &action);
+#endif
+#ifdef COHORT_HAS_EVAL
+  AddEval(&app, &action);
+#endif
+#ifdef COHORT_HAS_LOGPROBS
+  AddLogprobs(&app, &action);
+#endif
+  AddTokenize(&app, &action);
+  AddConfigCheck(&app, &action);
+  AddStatus(&app, &action);
+  AddVectors(&app, &action);
+  CLI11_PARSE(app, argc, argv);
+  return action ? action() : 1;
+}
+
+}  // namespace
+}  // namespace cohort
+
+int main(int argc, char** argv) { return cohort::Main(argc, argv); }

@@ -1,0 +1,168 @@
+// `cohort train` with shell scripts in the place of the learner and the workers.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/status_matchers.h"
+#include "services/cli/commands.h"
+
+namespace cohort {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+struct Outcome {
+  int exit = -1;
+  std::string out;
+  std::string err;
+};
+
+class TrainTest : public testing::Test {
+ protected:
+  TrainTest() {
+    Write("run.yaml",
+          "model: {path: m}\ndata: {task: addition-1}\nrun: {steps: 2}\nrollout: {threads: 3}\n");
+    Script("cohort-rollout", "exec sleep 600");
+  }
+
+  std::string Path(const std::string& name) const { return folder_.path() + "/" + name; }
+  void Write(const std::string& name, const std::string& text) {
+    std::ofstream(Path(name)) << text;
+  }
+  std::string Read(const std::string& name) const {
+    const absl::StatusOr<std::string> text = ReadFile(Path(name));
+    return text.ok() ? *text : "";
+  }
+  // A program whose commands see the test's folder as $D and the run's folder as $OUT.
+  void Script(const std::string& name, const std::string& commands) {
+    Write(name, absl::StrCat("#!/bin/sh\nD=", folder_.path(), "\nOUT=$D/run\n", commands, "\n"));
+    chmod(Path(name).c_str(), 0755);
+  }
+  // What a learner does that gets as far as listening.
+  void Learner(const std::string& commands) {
+    Script("cohort-learner", absl::StrCat("echo \"$@\" >> $D/learner.args\n",
+                                          "echo 127.0.0.1:1 > $OUT/address\n", commands));
+  }
+
+  Outcome Train(std::vector<std::string> overrides = {}, bool resume = false) {
+    TrainArgs args;
+    args.config = Path("run.yaml");
+    args.overrides = std::move(overrides);
+    args.out = Path("run");
+    args.resume = resume;
+    args.self = Path("cohort");
+    testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
+    Outcome outcome;
+    outcome.exit = RunTrain(args);
+    outcome.out = testing::internal::GetCapturedStdout();
+    outcome.err = testing::internal::GetCapturedStderr();
+    return outcome;
+  }
+
+  TemporaryFolder folder_;
+};
+
+constexpr char kWaitForWorkers[] =
+    "until [ $(cat $D/worker.pids 2>/dev/null | wc -l) -ge 2 ]; do sleep 0.02; done\n";
+constexpr char kRecordWorker[] = "echo $$ >> $D/worker.pids\n";
+
+TEST_F(TrainTest, ShowsTheStepsAndTheSummaryAndStopsTheWorkers) {
+  Script("cohort-rollout", absl::StrCat(kRecordWorker,
+                                        "echo \"$@\" $OMP_NUM_THREADS "
+                                        "$OMP_WAIT_POLICY > $D/worker.args\n"
+                                        "exec sleep 600"));
+  Learner(absl::StrCat(kWaitForWorkers,
+                       "echo '{\"step\":1,\"loss\":0,\"reward/mean\":0.25}' >> $OUT/metrics.jsonl\n"
+                       "echo '{\"step\":2,\"loss\":0,\"reward/mean\":0.5}' >> $OUT/metrics.jsonl\n"
+                       "echo '{\"heldout_accuracy_before\":0.2,\"heldout_accuracy_after\":0.9}' "
+                       "> $OUT/summary.json"));
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("step 1/2  reward 0.250"), HasSubstr("step 2/2  reward 0.500"),
+                    HasSubstr("20.0% -> 90.0%"), Not(HasSubstr("\x1b"))));
+  EXPECT_THAT(
+      Read("learner.args"),
+      AllOf(HasSubstr(absl::StrCat("--config ", Path("run/config.yaml"))),
+            HasSubstr("--rank 0 --world 1 --store 127.0.0.1:"), Not(HasSubstr("--resume"))));
+  EXPECT_THAT(Read("worker.args"),
+              AllOf(HasSubstr("--learner 127.0.0.1:1"), HasSubstr("3 passive")));
+  std::ifstream pids(Path("worker.pids"));
+  for (int pid = 0; pids >> pid;) EXPECT_NE(kill(pid, 0), 0) << "worker " << pid << " is left";
+}
+
+TEST_F(TrainTest, ALearnerThatDiesEndsTheRunWithItsLastWords) {
+  Learner("echo 'the reason' >&2\nexit 3");
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("learner-0 ended with exit code 3"), HasSubstr("the reason")));
+}
+
+TEST_F(TrainTest, AKilledWorkerIsStartedAgain) {
+  Script("cohort-rollout", absl::StrCat(kRecordWorker,
+                                        "[ $(wc -l < $D/worker.pids) -gt 2 ] || "
+                                        "kill -9 $$\nexec sleep 600"));
+  Learner("until [ $(cat $D/worker.pids 2>/dev/null | wc -l) -ge 4 ]; do sleep 0.02; done");
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              HasSubstr("was killed by signal 9 (Killed); starting it again in 500ms (restart 1)"));
+}
+
+TEST_F(TrainTest, EveryRankIsStartedAndTheDeathOfOneEndsTheRun) {
+  Learner(
+      "[ \"$6\" = 0 ] && exec sleep 600\n"
+      "until grep -q 'rank 0' $D/learner.args; do sleep 0.02; done\nexit 7");
+  const Outcome outcome = Train({"learner.ranks=2"});
+  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("learner-1 ended with exit code 7"));
+  EXPECT_THAT(Read("learner.args"), HasSubstr("--rank 0 --world 2"));
+}
+
+TEST_F(TrainTest, CtrlCStopsTheLearnerFirstAndSaysHowToContinue) {
+  Script("cohort-rollout", absl::StrCat("trap 'echo worker >> $D/order; exit 0' TERM\n",
+                                        kRecordWorker, "while :; do sleep 0.02; done"));
+  Learner(absl::StrCat("trap 'echo learner >> $D/order; exit 0' TERM\n", kWaitForWorkers,
+                       "kill -INT $PPID\nwhile :; do sleep 0.02; done"));
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 130);
+  EXPECT_EQ(Read("order"), "learner\nworker\nworker\n");
+  EXPECT_THAT(outcome.out, HasSubstr("--resume"));
+}
+
+TEST_F(TrainTest, AFinishedRunIsNotOverwrittenButResumed) {
+  Learner("echo '{\"step\":1,\"loss\":0}' >> $OUT/metrics.jsonl");
+  EXPECT_EQ(Train().exit, 0);
+  const Outcome again = Train();
+  EXPECT_EQ(again.exit, 1);
+  EXPECT_THAT(again.err, HasSubstr("already holds a run; continue it with --resume"));
+  EXPECT_EQ(Train({"run.steps=9"}, /*resume=*/true).exit, 0);
+  EXPECT_THAT(Read("learner.args"), HasSubstr("--resume"));
+}
+
+TEST_F(TrainTest, AMissingProgramIsNamed) {
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("cannot start learner-0"));
+}
+
+TEST_F(TrainTest, AMistakeInTheConfigurationStartsNothing) {
+  Learner("exit 0");
+  const Outcome outcome = Train({"rollout.group_sise=4"});
+  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("did you mean 'rollout.group_size'?"));
+  EXPECT_EQ(Read("learner.args"), "");
+}
+
+}  // namespace
+}  // namespace cohort
