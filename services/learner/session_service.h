@@ -21,7 +21,6 @@
 
 #include "absl/time/time.h"
 #include "cohort/v1/session.pb.h"
-#include "common/base/clock.h"
 #include "common/dispatch/dispatcher.h"
 #include "common/wire/semantic.h"
 
@@ -57,7 +56,7 @@ struct FleetSample {
 class SessionService {
  public:
   struct Options {
-    SemanticFields semantic;      // what a worker must agree on
+    SemanticMap semantic;         // what a worker must agree on
     std::string resolved_config;  // JSON, goes into every Welcome
     absl::Duration heartbeat = absl::Seconds(2);
     int missed_heartbeats = 5;
@@ -65,7 +64,6 @@ class SessionService {
     double rows_ahead =
         2.0;  // leased rows per worker, as a multiple of the rows it decodes at once
     int threads = 2;
-    Clock* clock = nullptr;  // default: the real one
     // Fills everything of a StatusReply but `workers`. Called on a gRPC thread; must not block.
     std::function<void(v1::StatusReply*)> fill_status;
   };

@@ -41,7 +41,7 @@ class SessionClient {
     std::string learner;       // HOST:PORT
     std::string worker_id;     // stable over reconnects
     uint64_t incarnation = 0;  // 0: the time now
-    SemanticFields semantic;
+    SemanticMap semantic;
     uint32_t max_rows = 64;
     std::string host;
     uint32_t pid = 0;

@@ -1,0 +1,210 @@
+#include "common/rpc/reconnecting_stream.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/log.h"
+#include "common/rpc/backoff.h"
+#include "common/rpc/channel.h"
+
+namespace cohort {
+namespace {
+
+constexpr absl::Duration kFinishWithin = absl::Seconds(5);
+
+}  // namespace
+
+class ReconnectingStream::Handler final : public StreamHandler {
+ public:
+  explicit Handler(ReconnectingStream* owner) : owner_(owner) {}
+  void OnMessage(const grpc::ByteBuffer& message) override { owner_->events_.on_message(message); }
+  void OnClosed(const absl::Status& status) override {
+    absl::MutexLock lock(&owner_->mu_);
+    owner_->closed_ = status;
+  }
+
+ private:
+  ReconnectingStream* const owner_;  // waits for OnClosed before it goes
+};
+
+ReconnectingStream::ReconnectingStream(Options options, Events events)
+    : options_(std::move(options)),
+      events_(std::move(events)),
+      executor_(options_.name, 1),
+      tick_(options_.tick),
+      idle_limit_(options_.idle_limit) {}
+
+ReconnectingStream::~ReconnectingStream() { Stop(); }
+
+void ReconnectingStream::Start() {
+  runner_ = std::thread([this] {
+    SetThreadName(options_.name);
+    Run();
+  });
+}
+
+void ReconnectingStream::Post(std::function<void()> event) { executor_.Post(std::move(event)); }
+
+void ReconnectingStream::Send(grpc::ByteBuffer message, Lane lane) {
+  std::shared_ptr<ByteStream> stream;
+  {
+    absl::MutexLock lock(&mu_);
+    stream = stream_;
+  }
+  if (stream != nullptr) stream->Send(std::move(message), lane);
+}
+
+void ReconnectingStream::MarkHealthy() {
+  absl::MutexLock lock(&mu_);
+  healthy_ = true;
+}
+
+void ReconnectingStream::SetTick(absl::Duration tick, absl::Duration idle_limit) {
+  absl::MutexLock lock(&mu_);
+  tick_ = tick;
+  idle_limit_ = idle_limit;
+}
+
+// ---- ending ----
+
+void ReconnectingStream::RequestEnd(const absl::Status& status, bool at_once) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (!ending_.has_value()) ending_ = status;
+    end_at_once_ = end_at_once_ || at_once;
+  }
+  stop_.Stop();
+}
+
+void ReconnectingStream::Finish(const absl::Status& status) { RequestEnd(status, false); }
+void ReconnectingStream::End(const absl::Status& status) { RequestEnd(status, true); }
+
+void ReconnectingStream::Stop() {
+  RequestEnd(absl::CancelledError("stopped"), true);
+  if (runner_.joinable()) runner_.join();
+  executor_.Stop();
+}
+
+std::optional<absl::Status> ReconnectingStream::ending() const {
+  absl::MutexLock lock(&mu_);
+  return ending_;
+}
+
+// ---- the runner ----
+
+void ReconnectingStream::Run() {
+  const absl::Status end = Loop();
+  Post([this, end] { events_.on_ended(end); });
+}
+
+absl::Status ReconnectingStream::Loop() {
+  Backoff backoff({}, options_.seed);
+  const auto channel = MakeChannel(options_.address);
+  {
+    absl::MutexLock lock(&mu_);
+    channel_ = channel;
+  }
+  absl::Time lost_since = absl::Now();
+  while (true) {
+    const absl::Status found = WaitForPeer(channel.get(), options_.peer, options_.address,
+                                           lost_since + options_.connect_limit, stop_);
+    if (auto end = ending()) return *end;
+    if (!found.ok()) return found;
+    const absl::Status lost = ServeOnce();
+    if (auto end = ending()) return *end;
+    bool was_healthy = false;
+    {
+      absl::MutexLock lock(&mu_);
+      was_healthy = std::exchange(healthy_, false);
+    }
+    if (was_healthy) {
+      lost_since = absl::Now();
+      backoff.Reset();
+    } else if (absl::Now() - lost_since >= options_.connect_limit) {
+      return absl::DeadlineExceededError(absl::StrCat(
+          options_.peer, " at ", options_.address, " did not accept this process for ",
+          absl::FormatDuration(options_.connect_limit), "; last answer: ", lost.message()));
+    }
+    COHORT_LOG(WARNING) << "stream to " << options_.peer << " at " << options_.address << " ended ("
+                        << lost.message() << "), trying again";
+    Post([this, lost] { events_.on_lost(lost); });
+    stop_.WaitFor(backoff.Next());
+  }
+}
+
+absl::Status ReconnectingStream::ServeOnce() {
+  std::shared_ptr<grpc::Channel> channel;
+  {
+    absl::MutexLock lock(&mu_);
+    channel = channel_;
+    closed_.reset();
+  }
+  const auto make_handler = [this](const std::shared_ptr<ByteStream>& opened) {
+    {
+      absl::MutexLock lock(&mu_);
+      stream_ = opened;
+    }
+    Post([this] { events_.on_open(); });
+    return std::make_shared<Handler>(this);
+  };
+  const std::shared_ptr<ByteStream> stream =
+      OpenStream(channel, options_.method, {}, &executor_, make_handler);
+  bool ending_seen = false;
+  absl::Time cancel_at = absl::InfiniteFuture();
+  while (true) {
+    bool end_now = false, end_soon = false;
+    absl::Duration idle_limit;
+    {
+      absl::MutexLock lock(&mu_);
+      const auto changed = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+        return closed_.has_value() || end_at_once_ || (ending_.has_value() && !ending_seen);
+      };
+      mu_.AwaitWithTimeout(absl::Condition(&changed), tick_);
+      if (closed_.has_value()) {
+        stream_.reset();
+        return *closed_;
+      }
+      end_now = end_at_once_;
+      end_soon = ending_.has_value() && !ending_seen;
+      idle_limit = idle_limit_;
+    }
+    if (end_now) {
+      stream->Cancel(absl::CancelledError("ended by this process"));
+      absl::MutexLock lock(&mu_);
+      const auto closed = [this]()
+                              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return closed_.has_value(); };
+      mu_.Await(absl::Condition(&closed));  // gRPC ends a cancelled call
+      continue;
+    }
+    if (end_soon) {
+      ending_seen = true;
+      cancel_at = absl::Now() + kFinishWithin;
+      stream->Finish(absl::OkStatus());
+    }
+    if (absl::Now() >= cancel_at) stream->Cancel(absl::DeadlineExceededError("not closed in time"));
+    if (const absl::Duration silence = absl::Now() - stream->last_received();
+        silence > idle_limit) {
+      stream->Cancel(absl::DeadlineExceededError(absl::StrCat(
+          "no message for ", absl::FormatDuration(absl::Floor(silence, absl::Milliseconds(100))))));
+    }
+    if (!ending_seen) PostTick();
+  }
+}
+
+void ReconnectingStream::PostTick() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (tick_posted_) return;  // the thread is busy: one tick waits, not many
+    tick_posted_ = true;
+  }
+  Post([this] {
+    {
+      absl::MutexLock lock(&mu_);
+      tick_posted_ = false;
+    }
+    events_.on_tick();
+  });
+}
+
+}  // namespace cohort

@@ -1,0 +1,376 @@
+#include "services/learner/session_hub.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/log.h"
+#include "common/wire/semantic.h"
+
+namespace cohort {
+namespace {
+
+constexpr uint32_t kProtocolVersion = 1;
+constexpr size_t kGoneWorkersKept = 64;
+constexpr absl::Duration kStreamsEndWithin = absl::Seconds(5);
+
+v1::Refusal MakeRefusal(v1::Refusal::Reason reason, const std::string& detail) {
+  v1::Refusal refusal;
+  refusal.set_reason(reason);
+  refusal.set_detail(detail);
+  return refusal;
+}
+
+SemanticMap MapOf(const v1::Hello& hello) {
+  SemanticMap map;
+  for (const v1::SemanticField& field : hello.semantic()) map[field.name()] = field.value();
+  return map;
+}
+
+}  // namespace
+
+SessionHub::SessionHub(SessionService::Options options, Dispatcher* dispatcher)
+    : options_(std::move(options)),
+      dispatcher_(dispatcher),
+      executor_("session", options_.threads) {}
+
+void SessionHub::Start() {
+  // The dispatcher may call a listener that was just replaced: it must not keep the hub alive.
+  dispatcher_->SetLeaseListener([weak = weak_from_this()] {
+    if (auto hub = weak.lock()) hub->RequestLeases();
+  });
+  ticker_ = std::make_unique<Ticker>("session-tick", options_.heartbeat / 4, [this] { Tick(); });
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* SessionHub::Accept(
+    grpc::CallbackServerContext* context) {
+  const auto make_handler = [this](const std::shared_ptr<ByteStream>& stream) {
+    auto session = std::make_shared<WorkerSession>(this, stream, options_.credit_bytes);
+    absl::MutexLock lock(&mu_);
+    streams_.insert(session);
+    return session;
+  };
+  const AcceptedStream accepted = AcceptStream(context, {}, &executor_, make_handler);
+  absl::MutexLock lock(&mu_);
+  if (stopped_) accepted.stream->Cancel(absl::UnavailableError("the learner is shutting down"));
+  return accepted.reactor;
+}
+
+// ---- admission ----
+
+std::optional<v1::Refusal> SessionHub::CheckHello(const v1::Hello& hello) const {
+  if (hello.protocol_version() != kProtocolVersion) {
+    return MakeRefusal(
+        v1::Refusal::PROTOCOL_VERSION,
+        absl::StrCat("the learner speaks protocol version ", kProtocolVersion, ", the worker ",
+                     hello.protocol_version(), ": install the same release on both"));
+  }
+  if (hello.worker_id().empty() || hello.max_rows() == 0) {
+    return MakeRefusal(v1::Refusal::BAD_MESSAGE, "a hello needs worker_id and max_rows");
+  }
+  const auto differences = DifferingFields(options_.semantic, MapOf(hello));
+  if (differences.empty()) return std::nullopt;
+  v1::Refusal refusal = MakeRefusal(
+      v1::Refusal::SEMANTIC_MISMATCH,
+      absl::StrCat("the worker's configuration differs: ", DescribeDifferences(differences)));
+  refusal.mutable_differences()->Assign(differences.begin(), differences.end());
+  return refusal;
+}
+
+std::optional<v1::Refusal> SessionHub::Admit(const std::shared_ptr<WorkerSession>& session,
+                                             const v1::Hello& hello) {
+  absl::MutexLock one_at_a_time(&admission_mu_);
+  std::optional<v1::Refusal> refusal = CheckHello(hello);
+  std::shared_ptr<WorkerSession> replaced;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto known = workers_.find(hello.worker_id());
+    if (!refusal && (draining_ || stopped_)) {
+      refusal = MakeRefusal(v1::Refusal::SHUTTING_DOWN, "the run is ending");
+    }
+    if (!refusal && known != workers_.end() && known->second->incarnation() > hello.incarnation()) {
+      refusal = MakeRefusal(v1::Refusal::DUPLICATE_WORKER,
+                            absl::StrCat("a newer process called ", hello.worker_id(),
+                                         " is connected: give each worker an id of its own"));
+    }
+    if (refusal) {
+      ++counters_.refusals;
+      return refusal;
+    }
+    if (known != workers_.end()) {
+      replaced = known->second;
+      Remove(known);
+    }
+    ++counters_.connections;
+  }
+  if (replaced != nullptr) {
+    replaced->Cancel(absl::AlreadyExistsError("the worker has connected again"));
+    dispatcher_->WorkerGone(hello.worker_id());
+  }
+  v1::LearnerMessage welcome;
+  *welcome.mutable_welcome() = MakeWelcome();
+  session->Send(welcome);  // before it is registered: no lease overtakes it
+  {
+    absl::MutexLock lock(&mu_);
+    workers_[hello.worker_id()] = session;
+    gone_.erase(hello.worker_id());
+    counters_.workers_connected = static_cast<int64_t>(workers_.size());
+  }
+  RequestLeases();
+  return std::nullopt;
+}
+
+v1::Welcome SessionHub::MakeWelcome() const {
+  v1::Welcome welcome;
+  welcome.set_protocol_version(kProtocolVersion);
+  welcome.set_byte_credit(options_.credit_bytes);
+  welcome.set_heartbeat_seconds(absl::ToDoubleSeconds(options_.heartbeat));
+  welcome.set_resolved_config(options_.resolved_config);
+  absl::MutexLock lock(&mu_);
+  welcome.set_current_version(current_version_);
+  return welcome;
+}
+
+void SessionHub::Remove(Sessions::iterator session) {
+  v1::WorkerStatus status = session->second->Status();
+  status.set_connected(false);
+  status.set_leases(0);
+  status.set_tokens_per_second(0);
+  if (gone_.size() >= kGoneWorkersKept) gone_.erase(gone_.begin());
+  gone_[session->first] = std::move(status);
+  if (!session->second->said_goodbye()) ++counters_.lost_workers;
+  workers_.erase(session);
+  counters_.workers_connected = static_cast<int64_t>(workers_.size());
+}
+
+void SessionHub::Closed(const std::shared_ptr<WorkerSession>& session, const absl::Status& status) {
+  bool was_serving = false;
+  {
+    absl::MutexLock lock(&mu_);
+    streams_.erase(session);
+    for (auto it = workers_.begin(); it != workers_.end(); ++it) {
+      if (it->second != session) continue;
+      was_serving = true;
+      Remove(it);
+      break;
+    }
+  }
+  if (!was_serving) return;
+  if (!session->said_goodbye()) {
+    COHORT_LOG(WARNING) << "worker " << session->worker_id() << " lost: " << status.message()
+                        << "; its leases are issued again";
+  }
+  dispatcher_->WorkerGone(session->worker_id());
+  RequestLeases();
+}
+
+// ---- groups and leases ----
+
+Dispatcher::DeliveryResult SessionHub::Deliver(WorkerSession* from, Group group) {
+  const GroupId id = group.id;
+  Dispatcher::DeliveryResult result = dispatcher_->Deliver(from->worker_id(), std::move(group));
+  Count([](SessionCounters& counters) { ++counters.groups_received; });
+  if (result.outcome != Delivery::kAccepted) return result;
+  Sessions workers;
+  {
+    absl::MutexLock lock(&mu_);
+    workers = workers_;
+  }
+  for (const auto& [name, session] : workers) {  // whoever else was asked for it may stop
+    if (session.get() != from) session->CancelLease(id);
+  }
+  return result;
+}
+
+void SessionHub::RequestLeases() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopped_) return;
+    issue_again_ = true;
+    if (issuing_) return;
+    issuing_ = true;
+  }
+  if (executor_.Post([this] { IssueLeases(); })) return;
+  absl::MutexLock lock(&mu_);
+  issuing_ = false;
+}
+
+void SessionHub::IssueLeases() {
+  while (true) {
+    {
+      absl::MutexLock lock(&mu_);
+      if (!issue_again_ || draining_ || stopped_) {
+        issuing_ = false;
+        return;
+      }
+      issue_again_ = false;
+    }
+    while (IssueOne()) {
+    }
+  }
+}
+
+// The worker with the least work in hand, relative to what it decodes at once; null: all have
+// enough.
+std::shared_ptr<WorkerSession> SessionHub::LeastLoaded() const {
+  absl::MutexLock lock(&mu_);
+  std::shared_ptr<WorkerSession> best;
+  double best_load = options_.rows_ahead;
+  if (draining_ || stopped_) return nullptr;
+  for (const auto& [name, session] : workers_) {
+    const double load =
+        static_cast<double>(session->leased_rows()) / static_cast<double>(session->max_rows());
+    if (load >= best_load || session->said_goodbye()) continue;
+    best = session;
+    best_load = load;
+  }
+  return best;
+}
+
+bool SessionHub::IssueOne() {
+  const std::shared_ptr<WorkerSession> session = LeastLoaded();
+  if (session == nullptr) return false;
+  const auto lease = dispatcher_->NextLease(session->worker_id());
+  if (!lease.ok()) {
+    COHORT_LOG(ERROR) << "no more leases: " << lease.status().message();
+    return false;
+  }
+  if (!lease->has_value()) return false;
+  session->SendLease(**lease);
+  bool lost = false;
+  {
+    absl::MutexLock lock(&mu_);
+    ++counters_.leases_sent;
+    const auto known = workers_.find(session->worker_id());
+    lost = known == workers_.end() || known->second != session;
+  }
+  if (lost) dispatcher_->WorkerGone(session->worker_id());  // it left while the lease was made
+  return true;
+}
+
+void SessionHub::Tick() {
+  const absl::Duration limit = options_.heartbeat * options_.missed_heartbeats;
+  std::vector<std::shared_ptr<WorkerSession>> silent;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& session : streams_) {
+      if (session->silence() > limit) silent.push_back(session);
+    }
+    counters_.heartbeat_timeouts += silent.size();
+  }
+  for (const auto& session : silent) {
+    session->Cancel(absl::DeadlineExceededError(absl::StrCat(
+        "no message for ",
+        absl::FormatDuration(absl::Floor(session->silence(), absl::Milliseconds(100))))));
+  }
+  const std::vector<std::string> expired = dispatcher_->ExpireLeases();
+  for (const std::string& line : expired) COHORT_LOG(WARNING) << line;
+  Count([&](SessionCounters& counters) { counters.leases_expired += expired.size(); });
+  RequestLeases();
+}
+
+// ---- the end ----
+
+int SessionHub::Drain(const std::string& reason, absl::Duration limit) {
+  Sessions workers;
+  {
+    absl::MutexLock lock(&mu_);
+    draining_ = true;
+    workers = workers_;
+  }
+  v1::LearnerMessage message;
+  message.mutable_drain()->set_deadline_seconds(absl::ToDoubleSeconds(limit));
+  message.mutable_drain()->set_reason(reason);
+  for (const auto& [name, session] : workers) session->Send(message);
+  workers.clear();
+  absl::MutexLock lock(&mu_);
+  const auto all_gone = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return workers_.empty(); };
+  mu_.AwaitWithTimeout(absl::Condition(&all_gone), limit);
+  return static_cast<int>(workers_.size());
+}
+
+void SessionHub::Shutdown() {
+  std::set<std::shared_ptr<WorkerSession>> streams;
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopped_) return;
+    stopped_ = true;
+    streams = streams_;
+  }
+  dispatcher_->SetLeaseListener(nullptr);
+  ticker_.reset();
+  for (const auto& session : streams) {
+    session->Cancel(absl::UnavailableError("the learner is shutting down"));
+  }
+  streams.clear();
+  {
+    absl::MutexLock lock(&mu_);
+    const auto closed = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return streams_.empty(); };
+    if (!mu_.AwaitWithTimeout(absl::Condition(&closed), kStreamsEndWithin)) {
+      COHORT_LOG(ERROR) << streams_.size() << " session streams did not end within "
+                        << kStreamsEndWithin;
+    }
+  }
+  executor_.Stop();
+}
+
+// ---- what is known ----
+
+void SessionHub::SetCurrentVersion(int64_t version) {
+  absl::MutexLock lock(&mu_);
+  current_version_ = version;
+}
+
+void SessionHub::Count(const std::function<void(SessionCounters&)>& change) {
+  absl::MutexLock lock(&mu_);
+  change(counters_);
+}
+
+void SessionHub::CountTokens(uint64_t tokens) {
+  absl::MutexLock lock(&mu_);
+  generated_tokens_ += tokens;
+}
+
+SessionCounters SessionHub::counters() const {
+  absl::MutexLock lock(&mu_);
+  return counters_;
+}
+
+std::vector<v1::WorkerStatus> SessionHub::Workers() const {
+  absl::MutexLock lock(&mu_);
+  std::map<std::string, v1::WorkerStatus> all = gone_;
+  for (const auto& [name, session] : workers_) all[name] = session->Status();
+  std::vector<v1::WorkerStatus> statuses;
+  for (auto& [name, status] : all) statuses.push_back(std::move(status));
+  return statuses;
+}
+
+FleetSample SessionHub::TakeFleetSample() {
+  absl::MutexLock lock(&mu_);
+  FleetSample sample;
+  sample.workers = static_cast<int>(workers_.size());
+  sample.generated_tokens = generated_tokens_;
+  double idle = 0;
+  for (const auto& [name, session] : workers_) {
+    sample.tokens_per_second += session->tokens_per_second();
+    idle += session->TakeIdleSeconds();
+  }
+  if (sample.workers > 0) sample.mean_idle_seconds = idle / sample.workers;
+  return sample;
+}
+
+bool SessionHub::WaitForWorkers(int count, absl::Time deadline) const {
+  absl::MutexLock lock(&mu_);
+  const auto there = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return static_cast<int>(workers_.size()) >= count;
+  };
+  return mu_.AwaitWithDeadline(absl::Condition(&there), deadline);
+}
+
+void SessionHub::FillStatus(v1::StatusReply* reply) const {
+  if (options_.fill_status) options_.fill_status(reply);
+  for (v1::WorkerStatus& status : Workers()) *reply->add_workers() = std::move(status);
+}
+
+}  // namespace cohort

@@ -1,0 +1,63 @@
+#include "services/learner/session_service.h"
+
+#include <utility>
+
+#include "cohort/v1/session.grpc.pb.h"
+#include "services/learner/session_hub.h"
+
+namespace cohort {
+namespace {
+
+using RawSession = v1::Session::WithRawCallbackMethod_Connect<
+    v1::Session::WithCallbackMethod_Status<v1::Session::Service>>;
+
+class GrpcSession final : public RawSession {
+ public:
+  explicit GrpcSession(SessionHub* hub) : hub_(hub) {}
+
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Connect(
+      grpc::CallbackServerContext* context) override {
+    return hub_->Accept(context);
+  }
+  grpc::ServerUnaryReactor* Status(grpc::CallbackServerContext* context, const v1::StatusRequest*,
+                                   v1::StatusReply* reply) override {
+    hub_->FillStatus(reply);
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+ private:
+  SessionHub* const hub_;
+};
+
+}  // namespace
+
+class SessionService::Impl {
+ public:
+  Impl(Options options, Dispatcher* dispatcher)
+      : hub(std::make_shared<SessionHub>(std::move(options), dispatcher)), grpc(hub.get()) {
+    hub->Start();
+  }
+  const std::shared_ptr<SessionHub> hub;  // shared with the dispatcher's listener, weakly
+  GrpcSession grpc;
+};
+
+SessionService::SessionService(Options options, Dispatcher* dispatcher)
+    : impl_(std::make_unique<Impl>(std::move(options), dispatcher)) {}
+SessionService::~SessionService() { Shutdown(); }
+
+grpc::Service* SessionService::grpc_service() { return &impl_->grpc; }
+void SessionService::SetCurrentVersion(int64_t version) { impl_->hub->SetCurrentVersion(version); }
+int SessionService::Drain(const std::string& reason, absl::Duration limit) {
+  return impl_->hub->Drain(reason, limit);
+}
+void SessionService::Shutdown() { impl_->hub->Shutdown(); }
+std::vector<v1::WorkerStatus> SessionService::Workers() const { return impl_->hub->Workers(); }
+SessionCounters SessionService::counters() const { return impl_->hub->counters(); }
+FleetSample SessionService::TakeFleetSample() { return impl_->hub->TakeFleetSample(); }
+bool SessionService::WaitForWorkers(int count, absl::Time deadline) const {
+  return impl_->hub->WaitForWorkers(count, deadline);
+}
+
+}  // namespace cohort
