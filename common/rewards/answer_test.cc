@@ -11,6 +11,13 @@
 namespace cohort {
 namespace {
 
+// 50 ms for one, on a machine that does other work too.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr std::chrono::milliseconds kTwoComparisons(5000);
+#else
+constexpr std::chrono::milliseconds kTwoComparisons(100);
+#endif
+
 TEST(ExactNumberTest, ParsesTheNativeDomain) {
   const auto print = [](const char* text) {
     const auto number = ParseExactNumber(text);
@@ -119,8 +126,7 @@ TEST(AnswerTest, HostileAnswersTakeLittleTime) {
     const auto start = std::chrono::steady_clock::now();
     EXPECT_TRUE(AnswersEqual(answer, answer));
     const auto taken = std::chrono::steady_clock::now() - start;
-    EXPECT_LT(taken, std::chrono::milliseconds(300))
-        << answer.substr(0, 20);  // two comparisons, loaded machine
+    EXPECT_LT(taken, kTwoComparisons) << answer.substr(0, 20);
   }
 }
 
