@@ -11,8 +11,12 @@ constexpr int64_t kChunkScores = int64_t{1} << 23;  // scores that exist at a ti
 
 bool UseCpuFlash(const at::Tensor& q) {
   const auto dtype = q.scalar_type();
-  return q.is_cpu() && (dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16);
+  return q.is_cpu() && (dtype == at::kFloat || dtype == at::kDouble);
 }
+
+// Its bf16 form makes a library call with descriptors for every small block; short segments are
+// faster through fp32, which is more exact as well.
+bool WidenOnCpu(const at::Tensor& q) { return q.is_cpu() && q.scalar_type() == at::kBFloat16; }
 
 bool UseCudaFlash(const at::Tensor& q) {
   const bool half = q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf;
@@ -87,6 +91,11 @@ AttentionGrads ChunkedAttentionBackward(const at::Tensor& grad_out, const at::Te
 
 AttentionPart AttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                bool causal) {
+  if (WidenOnCpu(q)) {
+    const AttentionPart wide =
+        AttentionForward(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), causal);
+    return {wide.out.to(q.scalar_type()), wide.lse};
+  }
   if (UseCpuFlash(q)) {
     auto [out, lse] = at::_scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal);
     return {out, lse};
@@ -101,6 +110,12 @@ AttentionPart AttentionForward(const at::Tensor& q, const at::Tensor& k, const a
 AttentionGrads AttentionBackward(const at::Tensor& grad_out, const at::Tensor& q,
                                  const at::Tensor& k, const at::Tensor& v,
                                  const AttentionPart& merged, bool causal) {
+  if (WidenOnCpu(q)) {
+    const AttentionGrads wide =
+        AttentionBackward(grad_out.to(at::kFloat), q.to(at::kFloat), k.to(at::kFloat),
+                          v.to(at::kFloat), {merged.out.to(at::kFloat), merged.lse}, causal);
+    return wide;
+  }
   if (UseCpuFlash(q)) {
     auto [grad_q, grad_k, grad_v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
         grad_out, q, k, v, merged.out, merged.lse, 0.0, causal);
