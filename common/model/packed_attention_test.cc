@@ -1,6 +1,7 @@
 #include "common/model/packed_attention.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "common/model/attention_parts.h"
@@ -94,6 +95,33 @@ TEST(AttentionPartsTest, ChunkedFallbackEqualsTheFlashKernel) {
     EXPECT_LE(RelativeError(b.k, a.k), 1e-12);
     EXPECT_LE(RelativeError(b.v, a.v), 1e-12);
   }
+}
+
+int64_t PeakMegabytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss / 1024;
+}
+
+// One matrix of scores per sequence would take 16 * 4 * 1200 * 1200 floats: 370 MB.
+TEST(PackedAttentionMemoryTest, AGroupOfLongResponsesNeedsMemoryLinearInTokens) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "AddressSanitizer keeps freed memory";
+#endif
+  std::vector<int64_t> lengths(17, 1000), parent_tokens(17, 200);
+  std::vector<int> parents(17, 0);
+  lengths[0] = 200;
+  parents[0] = -1;
+  const PackedBatch batch = MakeTree(lengths, parents, parent_tokens, 61);
+  const auto n = static_cast<int64_t>(batch.tokens.size());
+  const at::Tensor q = at::randn({n, 4, 16}).requires_grad_();
+  const at::Tensor kv = at::randn({n, 2, 16}).requires_grad_();
+  const int64_t before = PeakMegabytes();
+  PackedAttention attention(batch.segments);
+  const at::Tensor out = attention.Attend(0, q, kv, kv);
+  const auto grads = torch::autograd::grad({out.square().sum()}, {q, kv});
+  EXPECT_TRUE(grads[0].isfinite().all().item<bool>());
+  EXPECT_LT(PeakMegabytes() - before, 150);
 }
 
 TEST(PackedAttentionTokensTest, NamesTheTokenCountsThatDiffer) {
