@@ -47,7 +47,7 @@ class KnownGradient : public torch::autograd::Function<KnownGradient> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const variable_list saved = ctx->get_saved_variables();
     at::Tensor d_entropy;
-    if (saved[1].defined()) d_entropy = saved[1] * grads[0];
+    if (saved[1].numel() > 0) d_entropy = saved[1] * grads[0];
     return {saved[0] * grads[0], d_entropy, {}, {}, {}};
   }
 };
@@ -55,9 +55,11 @@ class KnownGradient : public torch::autograd::Function<KnownGradient> {
 at::Tensor AttachGradient(const TokenScores& scores, const PolicyLoss& parts) {
   const at::Tensor d_logprob = LikeTensor(parts.d_logprob, scores.logprob);
   if (!d_logprob.defined()) return scores.logprob.sum();  // no tokens: 0, still on the graph
-  const at::Tensor d_entropy =
-      parts.d_entropy.empty() ? at::Tensor() : LikeTensor(parts.d_entropy, scores.entropy);
-  const at::Tensor entropy = d_entropy.defined() ? scores.entropy : at::Tensor();
+  // Arguments of a custom function must be defined: no entropy term is an empty gradient.
+  const bool with_entropy = !parts.d_entropy.empty();
+  const at::Tensor d_entropy = with_entropy ? LikeTensor(parts.d_entropy, scores.entropy)
+                                            : at::empty({0}, scores.logprob.options());
+  const at::Tensor entropy = with_entropy ? scores.entropy : d_entropy;
   return KnownGradient::apply(scores.logprob, entropy, parts.loss, d_logprob, d_entropy);
 }
 
@@ -75,7 +77,8 @@ absl::StatusOr<TotalLoss> ComputeTotalLoss(const PolicyLossSpec& spec, const Tok
     out.loss = AttachGradient(scores, out.parts);
     return out;
   } catch (const std::exception& error) {
-    return absl::InternalError(absl::StrCat("policy loss: ", error.what()));
+    const std::string text = error.what();
+    return absl::InternalError(absl::StrCat("policy loss: ", text.substr(0, text.find('\n'))));
   }
 }
 

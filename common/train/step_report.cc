@@ -1,0 +1,73 @@
+#include "common/train/step_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "common/rl/staleness.h"
+
+namespace cohort {
+namespace {
+
+double Quotient(double sum, double count) { return count > 0 ? sum / count : 0; }
+
+void DescribeRewards(const TrainBatch& batch, const RewardScaleSpec& scale, StepReport* report) {
+  double count = 0, sum = 0, squares = 0, accuracy = 0;
+  std::map<std::string, std::pair<double, double>> components;  // sum, count
+  for (const TrainRow& row : batch.rows) {
+    const Row& source = batch.SourceRow(row);
+    if (source.unscorable || source.finish == FinishReason::kAborted) continue;
+    const Group& group = batch.groups[static_cast<size_t>(row.group)];
+    count += 1;
+    sum += row.reward;
+    squares += row.reward * row.reward;
+    accuracy += RowAccuracy(group, source, scale);
+    const size_t known = std::min(group.reward_names.size(), source.rewards.size());
+    for (size_t i = 0; i < known; ++i) {
+      auto& [component_sum, component_count] = components[group.reward_names[i]];
+      component_sum += static_cast<double>(source.rewards[i]);
+      component_count += 1;
+    }
+  }
+  report->reward_mean = Quotient(sum, count);
+  report->reward_std = std::sqrt(
+      std::max(0.0, Quotient(squares, count) - report->reward_mean * report->reward_mean));
+  report->accuracy_mean = Quotient(accuracy, count);
+  for (const auto& [name, total] : components) {
+    report->component_means.emplace_back(name, Quotient(total.first, total.second));
+  }
+}
+
+void DescribeResponses(const TrainBatch& batch, StepReport* report) {
+  double truncated = 0;
+  for (const TrainRow& row : batch.rows) {
+    report->response_max = std::max(report->response_max, row.length);
+    report->response_tokens += row.length;
+    truncated += row.truncated ? 1 : 0;
+  }
+  const double rows = static_cast<double>(batch.rows.size());
+  report->response_mean = Quotient(static_cast<double>(report->response_tokens), rows);
+  report->truncated_fraction = Quotient(truncated, rows);
+}
+
+}  // namespace
+
+void DescribeGroups(const TrainBatch& batch, const RewardScaleSpec& scale, int64_t version,
+                    StepReport* report) {
+  report->groups = batch.num_groups();
+  report->rows = static_cast<int64_t>(batch.rows.size());
+  report->unscorable_rows = batch.unscorable_rows;
+  report->frac_zero_std = Quotient(static_cast<double>(batch.degenerate_groups),
+                                   static_cast<double>(batch.scorable_groups));
+  DescribeRewards(batch, scale, report);
+  DescribeResponses(batch, report);
+  double staleness = 0;
+  for (const Group& group : batch.groups) {
+    const int64_t behind = Staleness(group.OldestVersion(), version);
+    report->staleness_max = std::max(report->staleness_max, behind);
+    staleness += static_cast<double>(behind);
+  }
+  report->staleness_mean = Quotient(staleness, static_cast<double>(report->groups));
+}
+
+}  // namespace cohort

@@ -1,0 +1,60 @@
+// What one optimizer batch did, in plain numbers. The learner gives them their metric names.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/rl/offpolicy.h"
+#include "common/rl/policy_loss.h"
+#include "common/train/batch.h"
+
+namespace cohort {
+
+struct PhaseSeconds {
+  double prepare = 0;
+  double forward = 0;
+  double backward = 0;
+  double allreduce = 0;
+  double optimizer = 0;
+};
+
+struct StepReport {
+  int64_t updates = 0;          // optimizer steps made
+  int64_t skipped_updates = 0;  // because no token had an advantage
+  // Loss of an update, mean over the batch's updates: all of it, and its parts.
+  double loss = 0, policy_loss = 0, kl_loss = 0, entropy_loss = 0;
+  double grad_norm = 0;  // before clipping, mean over updates
+  double learning_rate = 0;
+  double kl_coef = 0;
+  PolicyStats stats;  // sums over the tokens of all updates
+  bool has_reference = false;
+  double kl_reference = 0;  // mean estimate per token
+
+  MismatchSums mismatch;  // learner at the start of the batch against the sampler
+  double mean_log_difference = 0;
+  double correction_mean = 1;  // importance weight over valid tokens
+
+  // Rewards over scorable rows, after shaping; components as the verifiers gave them.
+  double reward_mean = 0, reward_std = 0, accuracy_mean = 0;
+  std::vector<std::pair<std::string, double>> component_means;
+  double frac_zero_std = 0;  // groups whose rewards are all equal
+  int64_t groups = 0, rows = 0, unscorable_rows = 0;
+  double response_mean = 0;  // tokens
+  int64_t response_max = 0;
+  double truncated_fraction = 0;
+  double staleness_mean = 0;  // versions, over groups
+  int64_t staleness_max = 0;
+
+  int64_t prompt_tokens = 0;    // packed, over all ranks and updates
+  int64_t response_tokens = 0;  // of the batch
+  int64_t trained_tokens = 0;   // packed, over all ranks and updates
+  PhaseSeconds seconds;
+};
+
+// Fills what follows from the groups alone.
+void DescribeGroups(const TrainBatch& batch, const RewardScaleSpec& scale, int64_t version,
+                    StepReport* report);
+
+}  // namespace cohort

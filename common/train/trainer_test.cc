@@ -1,0 +1,360 @@
+#include "common/train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <arpa/inet.h>
+#include <c10/core/GradMode.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <functional>
+#include <thread>
+
+#include "common/base/status_matchers.h"
+#include "common/collective/faulty_collective.h"
+#include "common/train/train_testing.h"
+
+namespace cohort {
+namespace {
+
+using testing::HasSubstr;
+
+int FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
+  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
+struct Outcome {
+  std::unique_ptr<CausalLm> model;
+  StepReport report;
+  std::vector<at::Tensor> gradients;
+};
+
+// `steps` batches over the same groups, on one rank.
+Outcome TrainAlone(const TrainerOptions& options, const std::vector<Group>& groups,
+                   at::ScalarType dtype = at::kDouble, int steps = 2) {
+  Outcome out;
+  out.model = TinyTrainModel(dtype);
+  const auto reference = TinyTrainModel(dtype, false);
+  const auto local = MakeLocalCollective();
+  Trainer trainer(options, out.model.get(), reference.get(), local.get());
+  for (int step = 0; step < steps; ++step) {
+    auto report = trainer.Step(groups, step);
+    EXPECT_THAT(report, IsOk());
+    if (report.ok()) out.report = *report;
+  }
+  for (const at::Tensor& g : trainer.gradients().tensors()) out.gradients.push_back(g.clone());
+  return out;
+}
+
+// The same on `world` ranks, each in a thread; the outcome of rank 0.
+Outcome TrainTogether(int world, const TrainerOptions& options, const std::vector<Group>& groups) {
+  const int port = FreePort();
+  std::vector<Outcome> outcomes(static_cast<size_t>(world));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < world; ++rank) {
+    threads.emplace_back([&, rank] {
+      C10dOptions c10d;
+      c10d.rank = rank;
+      c10d.world_size = world;
+      c10d.store_host = "127.0.0.1";
+      c10d.store_port = port;
+      c10d.timeout = absl::Seconds(30);
+      auto collective = MakeC10dCollective(c10d);
+      COHORT_ASSERT_OK(collective);
+      Outcome& out = outcomes[static_cast<size_t>(rank)];
+      out.model = TinyTrainModel(at::kDouble);
+      const auto reference = TinyTrainModel(at::kDouble, false);
+      Trainer trainer(options, out.model.get(), reference.get(), collective->get());
+      for (int step = 0; step < 2; ++step) {
+        auto report = trainer.Step(groups, step);
+        COHORT_ASSERT_OK(report);
+        out.report = *report;
+      }
+      COHORT_EXPECT_OK((*collective)->Barrier("end"));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(WeightDifference(*outcomes[0].model, *outcomes[1].model), 0);
+  return std::move(outcomes[0]);
+}
+
+// Every variant that changes how the work is cut, for algorithms that differ in what they need.
+std::vector<std::pair<std::string, TrainerOptions>> Algorithms() {
+  std::vector<std::pair<std::string, TrainerOptions>> out;
+  TrainerOptions base = TinyOptions();
+  base.algorithm.offpolicy.kind = OffPolicy::kBypass;
+  out.emplace_back("bypass", base);
+  TrainerOptions grpo = TinyOptions();
+  grpo.algorithm.agg.mode = Aggregation::kSeqMeanTokenMean;
+  grpo.algorithm.kl.placement = KlPlacement::kLoss;
+  grpo.algorithm.kl.coef = 0.04;
+  grpo.mini_batches = 2;
+  grpo.epochs = 2;
+  out.emplace_back("grpo with kl, four updates", grpo);
+  TrainerOptions dr = TinyOptions();
+  dr.algorithm.advantage.scale = AdvantageScale::kNone;
+  dr.algorithm.agg.mode = Aggregation::kSeqMeanTokenSumConst;
+  dr.algorithm.agg.constant = 8;
+  out.emplace_back("dr_grpo", dr);
+  TrainerOptions dapo = TinyOptions();
+  dapo.algorithm.trust.clip->high = 0.28;
+  dapo.algorithm.offpolicy.kind = OffPolicy::kTis;
+  dapo.algorithm.entropy_coef = 0.01;
+  out.emplace_back("dapo with tis and entropy", dapo);
+  TrainerOptions reward_kl = TinyOptions();
+  reward_kl.algorithm.kl.placement = KlPlacement::kReward;
+  reward_kl.algorithm.kl.estimator = KlEstimator::kK1;
+  reward_kl.algorithm.kl.coef = 0.05;
+  reward_kl.algorithm.advantage.level = AdvantageLevel::kReturns;
+  out.emplace_back("kl as reward", reward_kl);
+  TrainerOptions per_prompt = TinyOptions();
+  per_prompt.algorithm.agg.mode = Aggregation::kTokenMeanGroup;
+  out.emplace_back("token_mean_group", per_prompt);
+  return out;
+}
+
+TEST(Trainer, AnySplitAndAnyLayoutGiveTheSameStep) {
+  const std::vector<Group> groups = MakeGroups(4, 4);
+  for (const auto& [name, options] : Algorithms()) {
+    const Outcome whole = TrainAlone(options, groups);
+    for (int64_t budget : {12, 40}) {
+      for (bool share : {true, false}) {
+        TrainerOptions cut = options;
+        cut.tokens_per_micro_batch = budget;
+        cut.share_prompts = share;
+        const Outcome parts = TrainAlone(cut, groups);
+        EXPECT_LT(WeightDifference(*parts.model, *whole.model), 1e-6)
+            << name << ", budget " << budget << ", shared " << share;
+        EXPECT_NEAR(parts.report.loss, whole.report.loss, 1e-9) << name;
+        EXPECT_NEAR(parts.report.grad_norm, whole.report.grad_norm, 1e-9) << name;
+      }
+    }
+  }
+}
+
+TEST(Trainer, TwoRanksGiveTheSameWeightsAsOne) {
+  const std::vector<Group> groups = MakeGroups(4, 4);
+  for (const auto& [name, options] : Algorithms()) {
+    const Outcome one = TrainAlone(options, groups);
+    const Outcome two = TrainTogether(2, options, groups);
+    EXPECT_LT(WeightDifference(*two.model, *one.model), 1e-6) << name;
+    EXPECT_NEAR(two.report.loss, one.report.loss, 1e-9) << name;
+    EXPECT_NEAR(two.report.stats.entropy, one.report.stats.entropy, 1e-6) << name;
+    EXPECT_EQ(two.report.stats.tokens, one.report.stats.tokens) << name;
+    EXPECT_NEAR(two.report.mismatch.max_log_difference, one.report.mismatch.max_log_difference,
+                1e-9)
+        << name;
+  }
+}
+
+TEST(Trainer, ARankWithoutWorkTakesPartInEverything) {
+  const std::vector<Group> groups = MakeGroups(1, 4);  // one piece for two ranks
+  const Outcome one = TrainAlone(TinyOptions(), groups);
+  const Outcome two = TrainTogether(2, TinyOptions(), groups);
+  EXPECT_LT(WeightDifference(*two.model, *one.model), 1e-6);
+}
+
+TEST(Trainer, Fp32GradientsOfEveryTensorAgreeOverSplits) {
+  const std::vector<Group> groups = MakeGroups(4, 4);
+  TrainerOptions cut = TinyOptions();
+  cut.tokens_per_micro_batch = 16;
+  cut.share_prompts = false;
+  const Outcome whole = TrainAlone(TinyOptions(), groups, at::kFloat, 1);
+  const Outcome parts = TrainAlone(cut, groups, at::kFloat, 1);
+  for (size_t i = 0; i < whole.gradients.size(); ++i) {
+    EXPECT_LT(RelativeDifference(parts.gradients[i], whole.gradients[i]), 1e-4) << i;
+  }
+}
+
+TEST(Trainer, Bf16StepsOnFp32MastersAndFollowsTheFp32Step) {
+  const std::vector<Group> groups = MakeGroups(4, 4);
+  TrainerOptions options = TinyOptions();
+  options.tokens_per_micro_batch = 30;
+  const Outcome fp32 = TrainAlone(options, groups, at::kFloat, 1);
+  const Outcome bf16 = TrainAlone(options, groups, at::kBFloat16, 1);
+  EXPECT_LT(WeightDifference(*bf16.model, *fp32.model), 0.02);
+  for (const NamedTensor& parameter : bf16.model->StorageParameters()) {
+    EXPECT_EQ(parameter.tensor.scalar_type(), at::kBFloat16);
+  }
+}
+
+TEST(Trainer, TheGradientIsTheLossesFiniteDifference) {
+  const std::vector<Group> groups = MakeGroups(2, 3);
+  TrainerOptions options = TinyOptions();
+  options.algorithm.offpolicy.kind = OffPolicy::kBypass;
+  options.lr.lr = 0;  // the weights stay
+  options.adamw.weight_decay = 0;
+  auto model = TinyTrainModel(at::kDouble);
+  const auto local = MakeLocalCollective();
+  Trainer trainer(options, model.get(), nullptr, local.get());
+  COHORT_ASSERT_OK(trainer.Step(groups, 0));
+  std::vector<at::Tensor> gradients;
+  for (const at::Tensor& g : trainer.gradients().tensors()) gradients.push_back(g.clone());
+  const double h = 1e-6;
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    double* weight = model->StorageParameters()[i].tensor.detach().data_ptr<double>();
+    for (int64_t j : {int64_t{0}, gradients[i].numel() / 2, gradients[i].numel() - 1}) {
+      const double before = weight[j];
+      weight[j] = before + h;
+      const auto up = trainer.Step(groups, 0);
+      weight[j] = before - h;
+      const auto down = trainer.Step(groups, 0);
+      weight[j] = before;
+      COHORT_ASSERT_OK(up);
+      COHORT_ASSERT_OK(down);
+      const double expected = (up->loss - down->loss) / (2 * h);
+      EXPECT_NEAR(gradients[i].view(-1)[j].item<double>(), expected, 1e-6) << i << " " << j;
+    }
+  }
+}
+
+TEST(Trainer, OnPolicyLogprobsOfTheSamplerAgree) {
+  std::vector<Group> groups = MakeGroups(3, 4);
+  const auto sampler = TinyTrainModel(at::kFloat, false);
+  for (Group& group : groups) {
+    for (Row& row : group.rows) {
+      const std::vector<double> logprob = NaiveLogprobs(*sampler, group, row);
+      row.logprobs.assign(logprob.begin(), logprob.end());
+    }
+  }
+  const Outcome out = TrainAlone(TinyOptions(), groups, at::kFloat, 1);
+  EXPECT_LT(out.report.mismatch.max_log_difference, 1e-4);
+  EXPECT_GT(out.report.mismatch.Ess(), 0.999);
+  EXPECT_NEAR(out.report.mismatch.K3(), 0, 1e-8);
+}
+
+TEST(Trainer, CorrectionWeightsDifferFromOneWhenThePoliciesDo) {
+  TrainerOptions options = TinyOptions();
+  options.algorithm.offpolicy.kind = OffPolicy::kTis;
+  const Outcome out = TrainAlone(options, MakeGroups(3, 4), at::kDouble, 1);
+  EXPECT_GT(std::abs(out.report.correction_mean - 1), 1e-3);
+  EXPECT_LT(out.report.mismatch.Ess(), 0.999);
+}
+
+TEST(Trainer, ABatchOfEqualRewardsMakesNoStepUnlessAskedTo) {
+  std::vector<Group> groups = MakeGroups(2, 3);
+  for (Group& group : groups) {
+    for (Row& row : group.rows) row.reward = 0.9, row.rewards = {0.9f};
+  }
+  TrainerOptions options = TinyOptions();
+  const Outcome skipped = TrainAlone(options, groups, at::kDouble, 1);
+  EXPECT_EQ(skipped.report.skipped_updates, 1);
+  EXPECT_EQ(skipped.report.updates, 0);
+  EXPECT_EQ(skipped.report.frac_zero_std, 1);
+  EXPECT_GT(skipped.report.stats.entropy, 0);  // measured all the same
+  EXPECT_EQ(WeightDifference(*skipped.model, *TinyTrainModel(at::kDouble)), 0);
+  options.algorithm.step_on_empty = true;
+  const Outcome stepped = TrainAlone(options, groups, at::kDouble, 1);
+  EXPECT_EQ(stepped.report.updates, 1);
+  EXPECT_EQ(stepped.report.grad_norm, 0);
+  EXPECT_GT(WeightDifference(*stepped.model, *TinyTrainModel(at::kDouble)), 0);  // weight decay
+}
+
+TEST(Trainer, UnscorableAbortedAndMaskedTokensCarryNoLoss) {
+  std::vector<Group> groups = MakeGroups(2, 4);
+  groups[0].rows[2].unscorable = true;
+  groups[0].rows[3].finish = FinishReason::kAborted;
+  groups[1].rows[0].mask[0] = 0;
+  groups[1].rows[0].logprobs[0] = std::nanf("");  // junk behind the mask
+  std::vector<Group> without = groups;
+  without[0].rows.resize(2);
+  const Outcome a = TrainAlone(TinyOptions(), groups);
+  const Outcome b = TrainAlone(TinyOptions(), without);
+  EXPECT_LT(WeightDifference(*a.model, *b.model), 1e-9);
+  EXPECT_EQ(a.report.unscorable_rows, 2);
+}
+
+TEST(Trainer, RowsThatContinueRowsAreTheSamePackedAndRepeated) {
+  std::vector<Group> groups = MakeGroups(2, 4);
+  for (Group& group : groups) {
+    Row& trunk = group.rows[1];
+    while (trunk.tokens.size() < 5) {
+      trunk.tokens.push_back(7);
+      trunk.logprobs.push_back(-3);
+      trunk.mask.push_back(1);
+      trunk.versions.push_back(0);
+    }
+    group.rows[2].parent = 1;
+    group.rows[2].parent_tokens = 5;
+    group.rows[3].parent = 1;
+    group.rows[3].parent_tokens = 2;
+  }
+  TrainerOptions naive = TinyOptions();
+  naive.share_prompts = false;
+  const Outcome shared = TrainAlone(TinyOptions(), groups);
+  const Outcome repeated = TrainAlone(naive, groups);
+  EXPECT_LT(WeightDifference(*shared.model, *repeated.model), 1e-6);
+  EXPECT_LT(shared.report.trained_tokens, repeated.report.trained_tokens);
+}
+
+TEST(Trainer, WhatIsNotFiniteStopsTheStepAndNamesTheRow) {
+  auto model = TinyTrainModel(at::kDouble);
+  const auto before = TinyTrainModel(at::kDouble);
+  const auto local = MakeLocalCollective();
+  Trainer trainer(TinyOptions(), model.get(), nullptr, local.get());
+  std::vector<Group> groups = MakeGroups(2, 3);
+  groups[1].rows[2].reward = std::nan("");
+  EXPECT_THAT(trainer.Step(groups, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("non-finite reward"), HasSubstr("group 1 row 2"))));
+  groups = MakeGroups(2, 3);
+  groups[0].rows[1].logprobs[0] = std::numeric_limits<float>::infinity();
+  EXPECT_THAT(trainer.Step(groups, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("non-finite logprob"), HasSubstr("group 0 row 1"))));
+  EXPECT_EQ(WeightDifference(*model, *before), 0);
+
+  const c10::NoGradGuard no_grad;
+  model->StorageParameters()[0].tensor.detach().fill_(std::nan(""));
+  EXPECT_THAT(trainer.Step(MakeGroups(2, 3), 0),
+              StatusIs(absl::StatusCode::kInternal,
+                       AllOf(HasSubstr("non-finite logprob"), HasSubstr("group 0 row 0"))));
+}
+
+TEST(Trainer, BadGroupsAreRefused) {
+  auto model = TinyTrainModel(at::kDouble);
+  const auto local = MakeLocalCollective();
+  Trainer trainer(TinyOptions(), model.get(), nullptr, local.get());
+  EXPECT_THAT(trainer.Step({}, 0), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no")));
+  std::vector<Group> groups = MakeGroups(2, 3);
+  groups[1].rows[0].mask.clear();
+  EXPECT_THAT(trainer.Step(groups, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("group 1 row 0")));
+  groups = MakeGroups(2, 3);
+  groups[1].temperature = 0.5;
+  EXPECT_THAT(trainer.Step(groups, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("temperature")));
+}
+
+TEST(Trainer, AFailingCollectiveIsAnErrorOfTheStep) {
+  auto model = TinyTrainModel(at::kDouble);
+  class TwoRanks final : public Collective {
+   public:
+    int rank() const override { return 0; }
+    int world_size() const override { return 2; }
+    absl::Status AllReduceSum(at::Tensor&, absl::string_view) override { return absl::OkStatus(); }
+    absl::Status Broadcast(at::Tensor&, int, absl::string_view) override {
+      return absl::OkStatus();
+    }
+    absl::Status Barrier(absl::string_view) override { return absl::OkStatus(); }
+    void Abort() override {}
+  };
+  for (int call = 0; call < 4; ++call) {
+    FaultyCollective faulty(std::make_unique<TwoRanks>(), {call, CollectiveFault::Kind::kFail});
+    Trainer trainer(TinyOptions(), model.get(), nullptr, &faulty);
+    EXPECT_THAT(trainer.Step(MakeGroups(2, 3), 0),
+                StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 0")))
+        << call;
+  }
+}
+
+}  // namespace
+}  // namespace cohort
