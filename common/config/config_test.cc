@@ -156,7 +156,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "unknown key 'algorithm.trust.none.low'"},
         Refusal{"key that is a list", "[a]: 1\n", "expected a key, found a list"},
         Refusal{"top level is a list", "- a\n", "a.yaml:1: configuration: expected a mapping"},
-        Refusal{"two documents", "run: {}\n---\nrun: {}\n", "expected one YAML document, found 2"},
+        Refusal{"two documents", "run: {}\n---\nrun: {}\n", "expected one YAML document"},
+        Refusal{"stray bracket", "run: {steps: 1}\n]\n", "not valid YAML"},
         Refusal{"not YAML", "run: {steps: 1\n", "not valid YAML"}),
     [](const testing::TestParamInfo<Refusal>& param) { return absl::StrCat("case", param.index); });
 

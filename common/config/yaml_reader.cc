@@ -1,11 +1,13 @@
 #include "common/config/yaml_reader.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <set>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -380,10 +382,34 @@ class Override {
   YAML::Node value_;
 };
 
-absl::Status OneDocument(const std::vector<YAML::Node>& documents, const std::string& origin) {
-  if (documents.size() <= 1) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(origin, ": expected one YAML document, found ", documents.size()));
+// Reads and ignores: tells how the text is divided into documents.
+class NullHandler final : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+// The text's only document, null when it is empty. Not YAML::LoadAll: that never returns where the
+// parser meets a token it does not consume, such as a stray `]`.
+absl::StatusOr<YAML::Node> LoadOne(const std::string& text, const std::string& origin) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  NullHandler ignore;
+  if (parser.HandleNextDocument(ignore) && parser.HandleNextDocument(ignore)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(origin, ": expected one YAML document, found more after its end"));
+  }
+  return YAML::Load(text);
 }
 
 absl::Status YamlError(const std::string& origin, const YAML::Exception& error) {
@@ -399,10 +425,9 @@ absl::Status ReadYaml(absl::string_view text, const std::string& origin, Message
                                                    " bytes of YAML, found ", text.size()));
   }
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
-    COHORT_RETURN_IF_ERROR(OneDocument(documents, origin));
-    if (documents.empty() || documents[0].IsNull()) return absl::OkStatus();
-    return Reader(origin, /*lines=*/true).Read(documents[0], "", message);
+    COHORT_ASSIGN_OR_RETURN(const YAML::Node document, LoadOne(std::string(text), origin));
+    if (document.IsNull()) return absl::OkStatus();
+    return Reader(origin, /*lines=*/true).Read(document, "", message);
   } catch (const YAML::Exception& error) {
     return YamlError(origin, error);
   }
@@ -420,9 +445,7 @@ absl::Status ApplyOverride(const std::string& setting, Message* message) {
     return absl::InvalidArgumentError(absl::StrCat(origin, ": ", path.status().message()));
   }
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(setting.substr(equals + 1));
-    COHORT_RETURN_IF_ERROR(OneDocument(documents, origin));
-    const YAML::Node value = documents.empty() ? YAML::Node() : documents[0];
+    COHORT_ASSIGN_OR_RETURN(const YAML::Node value, LoadOne(setting.substr(equals + 1), origin));
     return Override(origin, *std::move(path), value).Apply(0, "", message);
   } catch (const YAML::Exception& error) {
     return YamlError(origin, error);
