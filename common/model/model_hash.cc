@@ -31,7 +31,9 @@ bool Counts(const std::string& name) {
       "config.json",           "generation_config.json",  "tokenizer.json",
       "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"};
   // Of a checkpoint's folder only the weights count, not the optimizer's state.
-  if (absl::EndsWith(name, ".safetensors")) return absl::StartsWith(name, "model");
+  if (absl::EndsWith(name, ".safetensors")) {
+    return name != "optimizer.safetensors" && name != "masters.safetensors";
+  }
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 
@@ -51,7 +53,7 @@ absl::StatusOr<std::vector<std::string>> FilesThatCount(const std::string& folde
   if (std::find(names.begin(), names.end(), "config.json") == names.end() ||
       std::none_of(names.begin(), names.end(), is_weights)) {
     return absl::NotFoundError(absl::StrCat(
-        "model.path: expected a Hugging Face folder with config.json and model*.safetensors in ",
+        "model.path: expected a Hugging Face folder with config.json and *.safetensors in ",
         folder, "; set it to such a folder"));
   }
   return names;

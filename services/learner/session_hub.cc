@@ -22,6 +22,8 @@ v1::Refusal MakeRefusal(v1::Refusal::Reason reason, const std::string& detail) {
   return refusal;
 }
 
+constexpr char kDtypeField[] = "model.dtype";
+
 SemanticMap MapOf(const v1::Hello& hello) {
   SemanticMap map;
   for (const v1::SemanticField& field : hello.semantic()) map[field.name()] = field.value();
@@ -69,7 +71,14 @@ std::optional<v1::Refusal> SessionHub::CheckHello(const v1::Hello& hello) const 
   if (hello.worker_id().empty() || hello.max_rows() == 0) {
     return MakeRefusal(v1::Refusal::BAD_MESSAGE, "a hello needs worker_id and max_rows");
   }
-  const auto differences = DifferingFields(options_.semantic, MapOf(hello));
+  SemanticMap worker = MapOf(hello);
+  // A worker that left its dtype open follows the learner's, which the Welcome tells.
+  const auto dtype = worker.find(kDtypeField);
+  const auto decided = options_.semantic.find(kDtypeField);
+  if (dtype != worker.end() && dtype->second == "auto" && decided != options_.semantic.end()) {
+    dtype->second = decided->second;
+  }
+  const auto differences = DifferingFields(options_.semantic, worker);
   if (differences.empty()) return std::nullopt;
   v1::Refusal refusal = MakeRefusal(
       v1::Refusal::SEMANTIC_MISMATCH,
