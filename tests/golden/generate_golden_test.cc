@@ -94,7 +94,7 @@ TEST_P(TinyGenerateGoldenTest, GreedyRunsAreThoseOfTheReference) {
 INSTANTIATE_TEST_SUITE_P(Architectures, TinyGenerateGoldenTest,
                          testing::Values("llama_tied", "llama_untied", "llama3", "mistral", "qwen2",
                                          "qwen3"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& tested) { return std::string(tested.param); });
 
 TEST(GenerateGoldenTest, SmolLm2GreedyRunsAreThoseOfTheReference) {
   const std::string folder = SourceDir() + "/models/smollm2-135m-instruct";
