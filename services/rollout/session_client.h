@@ -41,23 +41,23 @@ class SessionClient {
     std::string learner;       // HOST:PORT
     std::string worker_id;     // stable over reconnects
     uint64_t incarnation = 0;  // 0: the time now
-    SemanticMap semantic;
+    SemanticMap semantic = {};
     uint32_t max_rows = 64;
-    std::string host;
+    std::string host = {};
     uint32_t pid = 0;
-    std::string http_address;
+    std::string http_address = {};
     absl::Duration connect_limit = absl::Minutes(10);  // without a learner before giving up
     uint64_t max_unacked_bytes = uint64_t{128} << 20;  // SendGroup blocks above this
     uint64_t seed = 0;                                 // of the backoff's jitter
   };
   struct Events {
-    std::function<void(const v1::Welcome&)> on_welcome;  // at every connection
-    std::function<void(LeaseTerms)> on_lease;
-    std::function<void(GroupId, uint64_t lease_id)> on_cancel;
+    std::function<void(const v1::Welcome&)> on_welcome = nullptr;  // at every connection
+    std::function<void(LeaseTerms)> on_lease = nullptr;
+    std::function<void(GroupId, uint64_t lease_id)> on_cancel = nullptr;
     // Finish or give back (FailLease kDraining) what is in hand, then call Finish.
-    std::function<void(absl::Duration limit, const std::string& reason)> on_drain;
-    std::function<void(const v1::Ack&)> on_ack;  // optional
-    std::function<WorkerPulse()> pulse;
+    std::function<void(absl::Duration limit, const std::string& reason)> on_drain = nullptr;
+    std::function<void(const v1::Ack&)> on_ack = nullptr;  // optional
+    std::function<WorkerPulse()> pulse = nullptr;
   };
 
   SessionClient(Options options, Events events);

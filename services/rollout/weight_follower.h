@@ -32,7 +32,7 @@ class WeightFollower {
     bool verify_hash = false;  // compare the SHA-256 of all weights after each application
     uint64_t seed = 0;         // of the backoff's jitter
     // Called on the follower's thread when a version is ready to be applied; must not block.
-    std::function<void(int64_t version)> on_ready;
+    std::function<void(int64_t version)> on_ready = nullptr;
   };
 
   // `live`: the model's tensors in name order, which this object alone writes to.

@@ -1,0 +1,267 @@
+#include "services/rollout/generation_loop.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+
+namespace cohort {
+namespace {
+
+// How long an idle thread sleeps before it looks around again; everything it waits for wakes it
+// earlier.
+constexpr absl::Duration kIdleWait = absl::Seconds(1);
+
+}  // namespace
+
+GenerationLoop::GenerationLoop(Options options, GroupGenerator* engine, WeightFollower* weights,
+                               RewardRunner* rewards, MetricRegistry* metrics)
+    : options_(std::move(options)),
+      engine_(engine),
+      weights_(weights),
+      rewards_(rewards),
+      metrics_(metrics),
+      last_pulse_(absl::Now()) {}
+
+GenerationLoop::~GenerationLoop() { Drain(absl::ZeroDuration()); }
+
+void GenerationLoop::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void GenerationLoop::AddLease(LeaseTerms lease) {
+  absl::MutexLock lock(&mu_);
+  inbox_.leases.push_back(std::move(lease));
+  woken_ = true;
+}
+
+void GenerationLoop::CancelLease(GroupId group) {
+  absl::MutexLock lock(&mu_);
+  inbox_.cancels.push_back(group);
+  woken_ = true;
+}
+
+void GenerationLoop::Wake() {
+  absl::MutexLock lock(&mu_);
+  woken_ = true;
+}
+
+void GenerationLoop::Drain(absl::Duration limit) {
+  {
+    absl::MutexLock lock(&mu_);
+    draining_ = true;
+    drain_deadline_ = std::min(drain_deadline_, absl::Now() + limit);
+    woken_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+absl::Status GenerationLoop::status() const {
+  absl::MutexLock lock(&mu_);
+  return status_;
+}
+
+WorkerPulse GenerationLoop::Pulse() {
+  absl::MutexLock lock(&mu_);
+  const absl::Time now = absl::Now();
+  if (idle_start_ < now) {
+    idle_since_ += now - idle_start_;
+    idle_start_ = now;
+  }
+  WorkerPulse pulse = pulse_;
+  pulse.queued_groups += static_cast<uint32_t>(inbox_.leases.size());
+  const double seconds = absl::ToDoubleSeconds(now - last_pulse_);
+  pulse.tokens_per_second = seconds > 0 ? static_cast<double>(tokens_since_) / seconds : 0;
+  pulse.idle_seconds = absl::ToDoubleSeconds(idle_since_);
+  tokens_since_ = 0;
+  idle_since_ = absl::ZeroDuration();
+  last_pulse_ = now;
+  return pulse;
+}
+
+void GenerationLoop::Run() {
+  for (;;) {
+    bool draining;
+    absl::Time deadline;
+    {
+      absl::MutexLock lock(&mu_);
+      draining = draining_;
+      deadline = drain_deadline_;
+    }
+    if (draining) {
+      TakeInbox();
+      GiveBackWaiting();
+      if (engine_->idle() || absl::Now() >= deadline) {
+        GiveBackRunning();
+        return;
+      }
+    }
+    if (absl::Status status = RunOnce(); !status.ok()) {
+      absl::MutexLock lock(&mu_);
+      status_ = status;
+      return;
+    }
+  }
+}
+
+absl::Status GenerationLoop::RunOnce() {
+  TakeInbox();
+  COHORT_RETURN_IF_ERROR(ApplyWeights());
+  SubmitReady();
+  {
+    absl::MutexLock lock(&mu_);
+    pulse_.held_version = weights_->held_version();
+    pulse_.running_rows = static_cast<uint32_t>(engine_->active_rows());
+    pulse_.queued_groups =
+        static_cast<uint32_t>(waiting_.size()) + static_cast<uint32_t>(engine_->waiting_groups());
+  }
+  metrics_->Gauge(metric::kRolloutRunningSequences).Set(engine_->active_rows());
+  metrics_->Gauge(metric::kRolloutWaitingSequences)
+      .Set(engine_->waiting_rows() + static_cast<double>(waiting_.size()));
+  if (engine_->idle()) {
+    WaitForWork();
+    return absl::OkStatus();
+  }
+  const absl::Time start = absl::Now();
+  StepResult result = engine_->Step();
+  CountState("generate", start);
+  metrics_->Counter(metric::kRolloutTokens).Add(static_cast<double>(result.sampled_tokens));
+  {
+    absl::MutexLock lock(&mu_);
+    tokens_since_ += static_cast<uint64_t>(result.sampled_tokens);
+    pulse_.generated_tokens += static_cast<uint64_t>(result.sampled_tokens);
+  }
+  for (FinishedGroup& finished : result.finished) HandOver(std::move(finished));
+  return absl::OkStatus();
+}
+
+void GenerationLoop::TakeInbox() {
+  Inbox inbox;
+  {
+    absl::MutexLock lock(&mu_);
+    std::swap(inbox, inbox_);
+    woken_ = false;
+  }
+  for (LeaseTerms& lease : inbox.leases) waiting_.push_back(std::move(lease));
+  for (GroupId group : inbox.cancels) {
+    engine_->Cancel(group);
+    submitted_.erase(group);
+    waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(),
+                                  [&](const LeaseTerms& lease) { return lease.group_id == group; }),
+                   waiting_.end());
+  }
+}
+
+absl::Status GenerationLoop::ApplyWeights() {
+  if (!weights_->ready()) return weights_->status();
+  const absl::Time start = absl::Now();
+  absl::StatusOr<std::optional<int64_t>> applied = weights_->ApplyIfReady();
+  COHORT_RETURN_IF_ERROR(applied.status());
+  if (applied->has_value()) {
+    engine_->SetVersion(**applied);
+    metrics_->Gauge(metric::kRolloutWeightVersion).Set(static_cast<double>(**applied));
+    metrics_->Histogram(metric::kWeightSyncDuration)
+        .Observe(absl::ToDoubleSeconds(absl::Now() - start));
+    CountState("sync", start);
+  }
+  return absl::OkStatus();
+}
+
+// Keeps about one batch of rows waiting inside the engine: enough to refill its slots, little
+// enough that a drain can give the rest back.
+void GenerationLoop::SubmitReady() {
+  const int64_t held = weights_->held_version();
+  for (auto lease = waiting_.begin(); lease != waiting_.end();) {
+    if (engine_->active_rows() + engine_->waiting_rows() >= options_.max_rows) return;
+    if (lease->version_floor > held) {
+      ++lease;
+      continue;
+    }
+    Submit(std::move(*lease));
+    lease = waiting_.erase(lease);
+  }
+}
+
+void GenerationLoop::Submit(LeaseTerms lease) {
+  GroupRequest request;
+  request.id = lease.group_id;
+  request.ordinal = lease.ordinal;
+  request.purpose = lease.purpose;
+  request.source = lease.source;
+  request.prompt = lease.prompt;
+  request.plans = lease.plans;
+  request.stop_strings = options_.stop_strings;
+  const absl::Status status = engine_->Submit(std::move(request));
+  // AlreadyExists: the same group was leased again while its first lease is being worked on. One
+  // answer serves both.
+  if (status.ok() || absl::IsAlreadyExists(status)) {
+    submitted_[lease.group_id] = std::move(lease);
+  } else {
+    Fail(lease.group_id,
+         absl::IsOutOfRange(status) ? v1::LeaseFailed::PROMPT_TOO_LONG : v1::LeaseFailed::INFRA,
+         std::string(status.message()));
+  }
+}
+
+void GenerationLoop::HandOver(FinishedGroup finished) {
+  const auto entry = submitted_.find(finished.id);
+  if (entry == submitted_.end()) return;  // cancelled
+  LeaseTerms lease = std::move(entry->second);
+  submitted_.erase(entry);
+  if (!finished.status.ok()) {
+    Fail(finished.id, v1::LeaseFailed::INFRA, std::string(finished.status.message()));
+    return;
+  }
+  const absl::Time start = absl::Now();
+  const absl::Status added =
+      rewards_->Add({std::move(finished.group), std::move(lease)}, absl::Now() + absl::Minutes(10));
+  CountState("blocked", start);
+  if (!added.ok()) {
+    Fail(finished.id, v1::LeaseFailed::INFRA,
+         absl::StrCat("waiting for the rewards of earlier groups: ", added.message()));
+  }
+}
+
+void GenerationLoop::GiveBackWaiting() {
+  for (const LeaseTerms& lease : waiting_) {
+    Fail(lease.group_id, v1::LeaseFailed::DRAINING, "the worker is draining");
+  }
+  waiting_.clear();
+}
+
+void GenerationLoop::GiveBackRunning() {
+  for (const auto& [group, lease] : submitted_) {
+    engine_->Cancel(group);
+    Fail(group, v1::LeaseFailed::DRAINING, "the worker is draining");
+  }
+  submitted_.clear();
+}
+
+void GenerationLoop::Fail(GroupId group, v1::LeaseFailed::Reason reason,
+                          const std::string& detail) {
+  options_.fail_lease(group, reason, detail);
+}
+
+bool GenerationLoop::Woken() const { return woken_ || draining_; }
+
+void GenerationLoop::WaitForWork() {
+  const absl::Time start = absl::Now();
+  {
+    absl::MutexLock lock(&mu_);
+    idle_start_ = start;
+    mu_.AwaitWithTimeout(absl::Condition(this, &GenerationLoop::Woken), kIdleWait);
+    idle_since_ += std::max(absl::Now() - idle_start_, absl::ZeroDuration());
+    idle_start_ = absl::InfiniteFuture();
+  }
+  CountState("idle", start);
+}
+
+void GenerationLoop::CountState(const char* state, absl::Time since) {
+  metrics_->Counter(metric::kRolloutStateSeconds, {{"state", state}})
+      .Add(absl::ToDoubleSeconds(absl::Now() - since));
+}
+
+}  // namespace cohort

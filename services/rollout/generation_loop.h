@@ -1,0 +1,95 @@
+// The generation thread: leases in, finished groups out, weights applied in between.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/generate/engine.h"
+#include "common/telemetry/metrics.h"
+#include "services/rollout/reward_runner.h"
+#include "services/rollout/session_client.h"
+#include "services/rollout/weight_follower.h"
+
+namespace cohort {
+
+// Thread-safe.
+class GenerationLoop {
+ public:
+  struct Options {
+    int max_rows = 64;                      // rows decoded together
+    std::vector<std::string> stop_strings;  // of the run
+    // Reports a lease that will not be answered with a group.
+    std::function<void(GroupId, v1::LeaseFailed::Reason, const std::string&)> fail_lease;
+  };
+  // All outlive the loop. `engine` and the applying side of `weights` belong to it from Start on.
+  GenerationLoop(Options options, GroupGenerator* engine, WeightFollower* weights,
+                 RewardRunner* rewards, MetricRegistry* metrics);
+  ~GenerationLoop();  // Stops.
+  GenerationLoop(const GenerationLoop&) = delete;
+  GenerationLoop& operator=(const GenerationLoop&) = delete;
+
+  void Start();
+  void AddLease(LeaseTerms lease);
+  void CancelLease(GroupId group);
+  void Wake();  // new weights are ready
+  // Gives back what has not started, lets the rest finish until `limit` is over, gives that back,
+  // and ends the thread.
+  void Drain(absl::Duration limit);
+  WorkerPulse Pulse();
+  // Why the loop ended on its own; OK while it runs or was drained.
+  absl::Status status() const;
+
+ private:
+  struct Inbox {
+    std::deque<LeaseTerms> leases;
+    std::vector<GroupId> cancels;
+  };
+
+  void Run();
+  absl::Status RunOnce();
+  void TakeInbox();
+  absl::Status ApplyWeights();
+  void SubmitReady();
+  void Submit(LeaseTerms lease);
+  void HandOver(FinishedGroup finished);
+  void GiveBackWaiting();
+  void GiveBackRunning();
+  void WaitForWork();
+  bool Woken() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  void CountState(const char* state, absl::Time since);
+  void Fail(GroupId group, v1::LeaseFailed::Reason reason, const std::string& detail);
+
+  const Options options_;
+  GroupGenerator* const engine_;
+  WeightFollower* const weights_;
+  RewardRunner* const rewards_;
+  MetricRegistry* const metrics_;
+
+  // Of the generation thread alone.
+  std::deque<LeaseTerms> waiting_;           // leased, not submitted
+  std::map<GroupId, LeaseTerms> submitted_;  // in the engine
+
+  mutable absl::Mutex mu_;
+  Inbox inbox_ ABSL_GUARDED_BY(mu_);
+  bool woken_ ABSL_GUARDED_BY(mu_) = false;
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Time drain_deadline_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
+  absl::Status status_ ABSL_GUARDED_BY(mu_);
+  WorkerPulse pulse_ ABSL_GUARDED_BY(mu_);          // rows and queue as of the last step
+  uint64_t tokens_since_ ABSL_GUARDED_BY(mu_) = 0;  // since the last Pulse
+  absl::Duration idle_since_ ABSL_GUARDED_BY(mu_);
+  absl::Time idle_start_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();  // of the idle spell now
+  absl::Time last_pulse_ ABSL_GUARDED_BY(mu_);
+  std::thread thread_;
+};
+
+}  // namespace cohort

@@ -1,0 +1,28 @@
+// cohort-rollout: samples groups for a learner.
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "common/base/log.h"
+#include "common/base/process.h"
+#include "services/rollout/worker.h"
+
+int main(int argc, char** argv) {
+  cohort::EnsurePassiveOpenMp(argv);
+  cohort::StopSignal stop;
+  cohort::WorkerArgs args;
+  CLI::App app("Samples groups of completions for a learner and scores them.", "cohort-rollout");
+  app.add_option("--config", args.config_path, "configuration of the run (YAML)")->required();
+  app.add_option("--set", args.overrides, "key=value over the configuration")->take_all();
+  app.add_option("--learner", args.learner, "HOST:PORT of the learner")->required();
+  app.add_option("--http-listen", args.http_listen,
+                 "HOST:PORT for /metrics, /healthz and /readyz; port 0: any free one");
+  app.add_option("--worker-id", args.worker_id, "name in logs and status (default: HOST-PID)");
+  CLI11_PARSE(app, argc, argv);
+  cohort::SetLogRole("rollout");
+  const absl::Status status = cohort::RunWorker(args, &stop);
+  if (!status.ok()) {
+    std::cerr << "cohort-rollout: " << status.message() << "\n";
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,63 @@
+// Scores finished groups away from the generation thread.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "cohort/v1/config.pb.h"
+#include "common/concurrency/bounded_queue.h"
+#include "common/rewards/reward_set.h"
+#include "common/rl/group.h"
+#include "common/telemetry/metrics.h"
+#include "common/text/tokenizer.h"
+#include "common/wire/lease_codec.h"
+
+namespace cohort {
+
+// The reward components of a resolved configuration.
+absl::StatusOr<std::unique_ptr<RewardSet>> MakeRewards(const v1::RunConfig& config);
+
+// A finished group and the lease it answers.
+struct ScoringJob {
+  Group group;
+  LeaseTerms lease;
+};
+
+// One scoring thread with a bounded queue before it. Thread-safe.
+class RewardRunner {
+ public:
+  // Called on the scoring thread with the scored group. An error means that nothing could be
+  // scored: the lease is to be given back.
+  using Done = std::function<void(const absl::Status& status, ScoringJob job)>;
+
+  // All outlive the runner.
+  RewardRunner(RewardSet* rewards, const Tokenizer* tokenizer, MetricRegistry* metrics, Done done);
+  ~RewardRunner();  // Stops.
+  RewardRunner(const RewardRunner&) = delete;
+  RewardRunner& operator=(const RewardRunner&) = delete;
+
+  // Blocks while the queue is full. Cancelled: stopped; DeadlineExceeded.
+  absl::Status Add(ScoringJob job, absl::Time deadline);
+  // Scores what is queued, then ends the thread. Idempotent.
+  void Stop();
+
+ private:
+  void Run();
+  absl::Status Score(ScoringJob* job);
+
+  RewardSet* const rewards_;
+  const Tokenizer* const tokenizer_;
+  const Histogram duration_;
+  const Counter unscorable_;
+  const Done done_;
+  BoundedQueue<ScoringJob> queue_;
+  std::thread thread_;
+};
+
+}  // namespace cohort

@@ -1,0 +1,260 @@
+#include "services/rollout/worker.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/config/config.h"
+#include "common/generate/engine.h"
+#include "common/model/causal_lm.h"
+#include "common/model/model_hash.h"
+#include "common/telemetry/http_host.h"
+#include "common/tensor/device.h"
+#include "common/text/tokenizer.h"
+#include "services/rollout/generation_loop.h"
+#include "services/rollout/reward_runner.h"
+#include "services/rollout/session_client.h"
+#include "services/rollout/weight_follower.h"
+
+namespace cohort {
+namespace {
+
+constexpr absl::Duration kPoll = absl::Milliseconds(200);
+// Time for running groups after SIGTERM; whoever sent it will not wait long.
+constexpr absl::Duration kSignalDrain = absl::Seconds(3);
+constexpr absl::Duration kGoodbye = absl::Seconds(3);
+
+std::string HostName() {
+  char name[256] = "";
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+// The parts in the order of their dependence; destroyed in reverse.
+class Worker {
+ public:
+  Worker(const WorkerArgs& args, StopSignal* stop) : args_(args), stop_(stop) {}
+
+  absl::Status Prepare();
+  absl::Status Serve();
+
+ private:
+  absl::Status LoadModel();
+  absl::Status MakeEngine();
+  absl::Status StartHttp();
+  void MakeLoop();
+  void Connect(const std::vector<SemanticValue>& semantic);
+  absl::Status WaitForEnd();
+  void DrainAll(absl::Duration limit, const std::string& reason);
+  void SendScored(const absl::Status& status, ScoringJob job);
+
+  const WorkerArgs args_;
+  StopSignal* const stop_;
+  v1::RunConfig config_;
+  std::string worker_id_;
+  MetricRegistry metrics_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<CausalLm> model_;
+  std::unique_ptr<GroupGenerator> engine_;
+  std::unique_ptr<RewardSet> reward_set_;
+  std::unique_ptr<HttpHost> http_;
+  // The session client and the weight follower call into the loop; they end first.
+  std::unique_ptr<RewardRunner> rewards_;
+  std::unique_ptr<GenerationLoop> loop_;
+  std::unique_ptr<WeightFollower> weights_;
+  std::unique_ptr<SessionClient> session_;
+
+  absl::Mutex mu_;
+  bool drain_asked_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Duration drain_limit_ ABSL_GUARDED_BY(mu_);
+  std::string drain_reason_ ABSL_GUARDED_BY(mu_);
+};
+
+absl::Status Worker::LoadModel() {
+  CausalLmOptions options;
+  COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(config_.model().device()));
+  COHORT_ASSIGN_OR_RETURN(options.dtype, ResolveDtype(config_.model().dtype(), options.device));
+  config_.mutable_model()->set_dtype(DtypeName(options.dtype));
+  COHORT_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model().path()));
+  COHORT_ASSIGN_OR_RETURN(model_, CausalLm::Load(config_.model().path(), options));
+  if (tokenizer_->vocab_size() > model_->config().vocab_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(config_.model().path(), ": the tokenizer has ids up to ",
+                     tokenizer_->vocab_size() - 1, " but the model only ",
+                     model_->config().vocab_size, " embeddings; they are not of one model"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Worker::MakeEngine() {
+  EngineOptions options;
+  options.max_rows = config_.rollout().max_batch_rows();
+  options.max_context = config_.model().max_context();
+  options.stop_tokens = tokenizer_->eos_ids();
+  options.tokenizer = tokenizer_.get();
+  COHORT_ASSIGN_OR_RETURN(engine_, GroupGenerator::Create(model_.get(), options));
+  COHORT_ASSIGN_OR_RETURN(reward_set_, MakeRewards(config_));
+  return absl::OkStatus();
+}
+
+absl::Status Worker::StartHttp() {
+  HttpCallbacks callbacks;
+  callbacks.ready = [this]() -> absl::Status {
+    if (session_ == nullptr || !session_->connected()) {
+      return absl::UnavailableError(absl::StrCat("waiting for the learner at ", args_.learner));
+    }
+    if (weights_->held_version() < 0) return absl::UnavailableError("waiting for weights");
+    return absl::OkStatus();
+  };
+  callbacks.healthy = [this]() -> absl::Status {
+    return loop_ == nullptr ? absl::OkStatus() : loop_->status();
+  };
+  COHORT_ASSIGN_OR_RETURN(http_, HttpHost::Start(args_.http_listen, &metrics_, callbacks));
+  return absl::OkStatus();
+}
+
+absl::Status Worker::Prepare() {
+  COHORT_ASSIGN_OR_RETURN(config_, LoadResolvedConfig(args_.config_path, args_.overrides));
+  worker_id_ = args_.worker_id.empty() ? absl::StrCat(HostName(), "-", getpid()) : args_.worker_id;
+  SetLogRole(worker_id_);
+  COHORT_RETURN_IF_ERROR(SetComputeThreads(config_.rollout().threads()));
+  COHORT_RETURN_IF_ERROR(LoadModel());
+  COHORT_RETURN_IF_ERROR(MakeEngine());
+  COHORT_ASSIGN_OR_RETURN(const std::string hash, ModelContentHash(config_.model().path()));
+  MakeLoop();
+  Connect(SemanticFields(config_, hash));
+  return StartHttp();
+}
+
+void Worker::MakeLoop() {
+  std::vector<PublishedTensor> live;
+  for (const NamedTensor& parameter : model_->NamedParameters()) {
+    live.push_back({parameter.name, parameter.tensor});
+  }
+  WeightFollower::Options follow;
+  follow.learner = args_.learner;
+  follow.worker_id = worker_id_;
+  follow.connect_limit = absl::Seconds(config_.rollout().connect_seconds());
+  follow.seed = static_cast<uint64_t>(getpid());
+  follow.on_ready = [this](int64_t) { loop_->Wake(); };
+  weights_ = std::make_unique<WeightFollower>(follow, std::move(live));
+
+  rewards_ = std::make_unique<RewardRunner>(
+      reward_set_.get(), tokenizer_.get(), &metrics_,
+      [this](const absl::Status& status, ScoringJob job) { SendScored(status, std::move(job)); });
+
+  GenerationLoop::Options options;
+  options.max_rows = config_.rollout().max_batch_rows();
+  options.stop_strings = {config_.rollout().stop().begin(), config_.rollout().stop().end()};
+  options.fail_lease = [this](GroupId group, v1::LeaseFailed::Reason reason,
+                              const std::string& detail) {
+    session_->FailLease(group, reason, detail);
+  };
+  loop_ = std::make_unique<GenerationLoop>(options, engine_.get(), weights_.get(), rewards_.get(),
+                                           &metrics_);
+}
+
+void Worker::Connect(const std::vector<SemanticValue>& semantic) {
+  SessionClient::Options options;
+  options.learner = args_.learner;
+  options.worker_id = worker_id_;
+  for (const SemanticValue& field : semantic) options.semantic[field.name] = field.value;
+  options.max_rows = static_cast<uint32_t>(config_.rollout().max_batch_rows());
+  options.host = HostName();
+  options.pid = static_cast<uint32_t>(getpid());
+  options.connect_limit = absl::Seconds(config_.rollout().connect_seconds());
+  options.seed = static_cast<uint64_t>(getpid());
+  SessionClient::Events events;
+  events.on_lease = [this](LeaseTerms lease) { loop_->AddLease(std::move(lease)); };
+  events.on_cancel = [this](GroupId group, uint64_t) { loop_->CancelLease(group); };
+  events.on_drain = [this](absl::Duration limit, const std::string& reason) {
+    absl::MutexLock lock(&mu_);
+    drain_asked_ = true;
+    drain_limit_ = limit;
+    drain_reason_ = reason;
+  };
+  events.pulse = [this] { return loop_->Pulse(); };
+  session_ = std::make_unique<SessionClient>(options, std::move(events));
+}
+
+void Worker::SendScored(const absl::Status& status, ScoringJob job) {
+  const GroupId id = job.group.id;
+  if (!status.ok()) {
+    session_->FailLease(id, v1::LeaseFailed::INFRA, absl::StrCat("rewards: ", status.message()));
+    return;
+  }
+  const absl::Status sent = session_->SendGroup(job.group, absl::Now() + absl::Minutes(10));
+  if (!sent.ok()) {
+    COHORT_LOG(WARNING) << "group of ordinal " << job.group.ordinal
+                        << " was not sent: " << sent.message();
+    return;
+  }
+  metrics_.Counter(metric::kRolloutGroups).Add();
+}
+
+absl::Status Worker::Serve() {
+  COHORT_LOG(INFO) << "model " << config_.model().path() << " in " << config_.model().dtype()
+                   << ", metrics at http://" << http_->address() << "/metrics, learner "
+                   << args_.learner;
+  loop_->Start();
+  weights_->Start();
+  session_->Start();
+  const absl::Status end = WaitForEnd();
+  // The loop uses the follower, the scoring thread the session: ended in that order.
+  loop_->Drain(absl::ZeroDuration());
+  weights_->Stop();
+  rewards_->Stop();
+  session_->Stop();
+  http_->Stop();
+  return end;
+}
+
+absl::Status Worker::WaitForEnd() {
+  for (;;) {
+    if (const int signal = stop_->Wait(kPoll); signal != 0) {
+      DrainAll(kSignalDrain, absl::StrCat("signal ", signal));
+      return absl::OkStatus();
+    }
+    absl::Duration limit;
+    std::string reason;
+    {
+      absl::MutexLock lock(&mu_);
+      if (drain_asked_) {
+        limit = drain_limit_;
+        reason = drain_reason_;
+      }
+    }
+    if (!reason.empty()) {
+      DrainAll(limit, reason);
+      return absl::OkStatus();
+    }
+    if (session_->ended()) return session_->Wait(absl::Now());
+    COHORT_RETURN_IF_ERROR(loop_->status());
+    metrics_.Gauge(metric::kRolloutConnected).Set(session_->connected() ? 1 : 0);
+  }
+}
+
+void Worker::DrainAll(absl::Duration limit, const std::string& reason) {
+  COHORT_LOG(INFO) << "draining for at most " << absl::FormatDuration(limit) << ": " << reason;
+  loop_->Drain(limit);
+  rewards_->Stop();
+  const absl::Status goodbye = session_->Finish(reason, absl::Now() + kGoodbye);
+  if (!goodbye.ok()) COHORT_LOG(WARNING) << goodbye.message();
+}
+
+}  // namespace
+
+absl::Status RunWorker(const WorkerArgs& args, StopSignal* stop) {
+  Worker worker(args, stop);
+  COHORT_RETURN_IF_ERROR(worker.Prepare());
+  return worker.Serve();
+}
+
+}  // namespace cohort

@@ -1,0 +1,35 @@
+// The rollout worker process: everything between the command line and the exit code.
+//
+//   session client --lease--> [inbox] -> generation thread: apply weights, submit, decode
+//        ^                                    | finished group
+//        +---- SendGroup <- reward thread <---+
+//
+// A lease waits in the inbox until the worker holds weights at or above its floor. Weights are
+// applied by the generation thread between two decode steps.
+//
+// Shutdown (SIGTERM, or Drain from the learner): leases that have not started are given back,
+// running groups get a limited time, what is finished is scored and sent, Goodbye, threads are
+// joined.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/base/process.h"
+
+namespace cohort {
+
+struct WorkerArgs {
+  std::string config_path;
+  std::vector<std::string> overrides;  // --set
+  std::string learner;                 // HOST:PORT
+  std::string http_listen = "127.0.0.1:0";
+  std::string worker_id;  // empty: HOST-PID
+};
+
+// Serves until the learner sends it away, `stop` fires, or the session cannot go on. OK: an orderly
+// end.
+absl::Status RunWorker(const WorkerArgs& args, StopSignal* stop);
+
+}  // namespace cohort
