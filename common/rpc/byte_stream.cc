@@ -16,7 +16,13 @@ void ByteStream::Open(std::shared_ptr<ByteStream> self, std::shared_ptr<StreamHa
   absl::MutexLock lock(&mu_);
   self_ = std::move(self);
   handler_ = std::move(handler);
+  opened_ = true;
+  if (cancelled_.has_value()) {
+    CancelOp();
+    return End(*cancelled_);
+  }
   ReadNext();
+  WriteNext();
 }
 
 // ---- sending ----
@@ -34,7 +40,7 @@ void ByteStream::Send(grpc::ByteBuffer message, Lane lane) {
 }
 
 void ByteStream::WriteNext() {
-  if (ended_ || writing_ || write_broken_) return;
+  if (!opened_ || ended_ || writing_ || write_broken_) return;
   if (control_.empty() && data_.empty()) {
     if (!finishing_.has_value()) return;
     if (is_server()) {
@@ -140,6 +146,7 @@ void ByteStream::CancelLocked(const absl::Status& why) {
   if (closing_.has_value() || cancelled_.has_value()) return;
   cancelled_ = why;
   DropQueues();
+  if (!opened_) return;
   // A clean status reaches the peer only when no write is stuck in front of it.
   if (!is_server() || writing_ || ended_) CancelOp();
   End(why);

@@ -96,6 +96,7 @@ class ByteStream {
   Executor* const executor_;
 
   mutable absl::Mutex mu_;
+  bool opened_ ABSL_GUARDED_BY(mu_) = false;  // before, nothing is started: it may be sent to early
   std::shared_ptr<ByteStream> self_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<StreamHandler> handler_ ABSL_GUARDED_BY(mu_);
   std::deque<grpc::ByteBuffer> control_ ABSL_GUARDED_BY(mu_);

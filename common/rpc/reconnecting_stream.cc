@@ -62,6 +62,7 @@ void ReconnectingStream::MarkHealthy() {
 
 void ReconnectingStream::SetTick(absl::Duration tick, absl::Duration idle_limit) {
   absl::MutexLock lock(&mu_);
+  tick_changed_ = tick != tick_;
   tick_ = tick;
   idle_limit_ = idle_limit;
 }
@@ -158,7 +159,8 @@ absl::Status ReconnectingStream::ServeOnce() {
     {
       absl::MutexLock lock(&mu_);
       const auto changed = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-        return closed_.has_value() || end_at_once_ || (ending_.has_value() && !ending_seen);
+        return closed_.has_value() || end_at_once_ || tick_changed_ ||
+               (ending_.has_value() && !ending_seen);
       };
       mu_.AwaitWithTimeout(absl::Condition(&changed), tick_);
       if (closed_.has_value()) {
@@ -166,6 +168,7 @@ absl::Status ReconnectingStream::ServeOnce() {
         return *closed_;
       }
       end_now = end_at_once_;
+      if (std::exchange(tick_changed_, false)) continue;
       end_soon = ending_.has_value() && !ending_seen;
       idle_limit = idle_limit_;
     }

@@ -86,6 +86,7 @@ class ReconnectingStream {
   bool healthy_ ABSL_GUARDED_BY(mu_) = false;
   bool tick_posted_ ABSL_GUARDED_BY(mu_) = false;
   absl::Duration tick_ ABSL_GUARDED_BY(mu_);
+  bool tick_changed_ ABSL_GUARDED_BY(mu_) = false;  // the wait for the old one is cut short
   absl::Duration idle_limit_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -56,8 +56,8 @@ struct FleetSample {
 class SessionService {
  public:
   struct Options {
-    SemanticMap semantic;         // what a worker must agree on
-    std::string resolved_config;  // JSON, goes into every Welcome
+    SemanticMap semantic = {};         // what a worker must agree on
+    std::string resolved_config = {};  // JSON, goes into every Welcome
     absl::Duration heartbeat = absl::Seconds(2);
     int missed_heartbeats = 5;
     uint64_t credit_bytes = uint64_t{64} << 20;  // sent by one worker and not yet acknowledged
@@ -65,7 +65,7 @@ class SessionService {
         2.0;  // leased rows per worker, as a multiple of the rows it decodes at once
     int threads = 2;
     // Fills everything of a StatusReply but `workers`. Called on a gRPC thread; must not block.
-    std::function<void(v1::StatusReply*)> fill_status;
+    std::function<void(v1::StatusReply*)> fill_status = nullptr;
   };
 
   // `dispatcher` outlives this object, which takes its lease listener.
