@@ -29,11 +29,17 @@ absl::StatusOr<E> Chosen(const std::string& field, const google::protobuf::Messa
   return ParseName<E>(field, part->name());
 }
 
+// Rule-based verifiers that algorithms.md has no name for.
+bool StandsAsRuleMath(const std::string& name) {
+  return name == "task" || name == "rule_last_integer" || name == "rule_sorting" ||
+         name == "rule_countdown";
+}
+
 absl::Status MapReward(const v1::Reward& in, AlgorithmSpec* out) {
   out->sources.clear();
   for (const v1::RewardComponent& component : in.sources()) {
     RewardSourceSpec source;
-    if (component.name() != "task" && component.name() != "rule_integer") {
+    if (!StandsAsRuleMath(component.name())) {
       COHORT_ASSIGN_OR_RETURN(
           source.name,
           ParseName<RewardSource>("algorithm.reward.sources[].name", component.name()));

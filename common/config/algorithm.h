@@ -7,8 +7,8 @@
 
 namespace cohort {
 
-// Expects a resolved configuration. The reward sources `task` and `rule_integer` have no name of
-// their own in algorithms.md and stand as rule_math (any rule-based verifier).
+// Expects a resolved configuration. The verifiers that algorithms.md has no name for (`task`,
+// rule_last_integer, rule_sorting, rule_countdown) stand as rule_math.
 // InvalidArgument for a name that common/rl does not know.
 absl::StatusOr<AlgorithmSpec> ToAlgorithmSpec(const v1::RunConfig& config);
 

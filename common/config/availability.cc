@@ -38,26 +38,31 @@ std::string Text(const google::protobuf::EnumDescriptor* type, E value) {
 
 }  // namespace
 
+std::vector<std::string> VerifierChoices() {
+  return {"rule_math",         "rule_gsm8k",   "rule_dapo",
+          "rule_last_integer", "rule_sorting", "rule_countdown",
+          "format_boxed",      "contains",     "random"};
+}
+
 std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
   const v1::AlgorithmSection& algorithm = config.algorithm();
   Availability have;
+  Names sources = VerifierChoices();
+  sources.insert(sources.begin(), "task");
   for (const v1::RewardComponent& source : algorithm.reward().sources()) {
-    have.Check("algorithm.reward.sources[].name", source.name(),
-               {"task", "rule_integer", "rule_gsm8k", "rule_math", "rule_dapo", "format_boxed",
-                "contains"});
+    have.Check("algorithm.reward.sources[].name", source.name(), sources);
   }
   for (const v1::Shaping& shaping : algorithm.reward().shaping()) {
-    have.CheckChoice("algorithm.reward.shaping[]", shaping, {"overlong_soft", "truncated"});
+    have.CheckChoice(
+        "algorithm.reward.shaping[]", shaping,
+        {"overlong_soft", "truncated", "kimi_length", "dast", "cosine", "repetition", "clip"});
   }
-  have.CheckChoice("algorithm.filter.prompts", algorithm.filter().prompts(), {"none", "dynamic"});
-  have.CheckChoice("algorithm.filter.rows", algorithm.filter().rows(), {"none"});
+  have.CheckChoice("algorithm.filter.prompts", algorithm.filter().prompts(),
+                   {"none", "dynamic", "band"});
   have.CheckChoice("algorithm.filter.gate", algorithm.filter().gate(), {"none"});
   have.CheckChoice("algorithm.data.select", algorithm.data().select(), {"none"});
   have.Check("algorithm.adv.baseline", Text(v1::Baseline_descriptor(), algorithm.adv().baseline()),
              {"none", "group_mean", "leave_one_out", "length_weighted", "second_best"});
-  have.Check("algorithm.ratio", Text(v1::RatioKind_descriptor(), algorithm.ratio()),
-             {"none", "token"});
-  have.CheckChoice("algorithm.trust", algorithm.trust(), {"none", "clip"});
   have.CheckChoice("algorithm.objective", algorithm.objective(), {"policy_gradient"});
   return have.Take();
 }

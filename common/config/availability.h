@@ -8,6 +8,10 @@
 
 namespace cohort {
 
+// Names of the built-in verifiers, for data.sources[].reward and algorithm.reward.sources[].name
+// (which also knows `task`).
+std::vector<std::string> VerifierChoices();
+
 // One entry per field that is set to such a value, e.g.
 // "algorithm.adv.baseline: greedy is not available yet; available: none, group_mean, ...".
 // Expects a resolved configuration.

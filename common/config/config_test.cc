@@ -250,6 +250,23 @@ TEST(ResolveTest, CorrectionDependsOnHowFreshTheSamplesAre) {
                   .has_none());
 }
 
+TEST(ResolveTest, TheDapoRuleJudgesByPlusAndMinusOne) {
+  EXPECT_EQ(Resolved(kSmall).algorithm().reward().scale().wrong(), 0);
+  EXPECT_EQ(Resolved(kSmall, {"data.sources=[{path: a, reward: rule_dapo}]"})
+                .algorithm()
+                .reward()
+                .scale()
+                .wrong(),
+            -1);
+  EXPECT_EQ(
+      Resolved(kSmall, {"algorithm.reward.sources=[rule_dapo]", "algorithm.reward.scale.wrong=0"})
+          .algorithm()
+          .reward()
+          .scale()
+          .wrong(),
+      0);
+}
+
 TEST(ResolveTest, DefaultsFollowTheBaselineAndTheRatio) {
   const v1::RunConfig config =
       Resolved(kSmall, {"algorithm.adv.baseline=none", "algorithm.ratio=none"});
@@ -299,6 +316,8 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"data.sources=[addition-1,addition-1]", "'addition-1' is used twice"},
         std::pair{"data.sources=[addition-1] data.sources[0].weight=0",
                   "data.sources[0].weight: expected a number above 0"},
+        std::pair{"data.sources=[{task:\taddition-1,reward:\trule_maths}]",
+                  "data.sources[0].reward: unknown value 'rule_maths'; did you mean 'rule_math'?"},
         std::pair{"run.steps=0", "run.steps: expected at least 1, found 0"},
         std::pair{"rollout.temperature=-1", "rollout.temperature: expected a number in [0, 100]"},
         std::pair{"rollout.top_p=0", "rollout.top_p: expected a number above 0"},
@@ -332,6 +351,8 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"algorithm.reward.sources=[implicit_prm]",
                   "algorithm.reward.sources[].name: implicit_prm is not available yet"},
         std::pair{"algorithm.reward.shaping=[serial_decay]", "serial_decay is not available yet"},
+        std::pair{"algorithm.reward.sources=[random]", "set run.spurious: true"},
+        std::pair{"algorithm.filter.prompts=min_valid", "min_valid is not available yet"},
         std::pair{"algorithm.objective=entropy_direct", "entropy_direct is not available yet"},
         std::pair{"algorithm.trust.clip.dual_c=1", "algorithm.trust.clip.dual_c: must be > 1"},
         std::pair{"algorithm.ratio=none learner.epochs=2", "exactly one optimizer step per batch"},

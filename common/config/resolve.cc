@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/config/config.h"
@@ -126,8 +128,22 @@ void ResolveFilters(v1::AlgorithmSection* algorithm) {
   }
 }
 
-void ResolveReward(int32_t max_new_tokens, v1::Reward* reward) {
+bool UsesDapoRule(const v1::RunConfig& config) {
+  const auto& components = config.algorithm().reward().sources();
+  const auto& sources = config.data().sources();
+  return std::any_of(components.begin(), components.end(),
+                     [](const auto& component) { return component.name() == "rule_dapo"; }) ||
+         std::any_of(sources.begin(), sources.end(),
+                     [](const auto& source) { return source.reward() == "rule_dapo"; });
+}
+
+void ResolveReward(const v1::RunConfig& config, v1::Reward* reward) {
+  const int32_t max_new_tokens = config.rollout().max_new_tokens();
   if (reward->sources().empty()) reward->add_sources()->set_name("task");
+  if (!reward->has_scale() && UsesDapoRule(config)) {
+    reward->mutable_scale()->set_wrong(-1);
+    reward->mutable_scale()->set_unparsable(-1);
+  }
   for (v1::Shaping& shaping : *reward->mutable_shaping()) {
     if (shaping.has_overlong_soft() && shaping.overlong_soft().max_len() == 0) {
       shaping.mutable_overlong_soft()->set_max_len(max_new_tokens);
@@ -183,7 +199,7 @@ void ResolveConfig(const std::string& name, v1::RunConfig* config) {
     config->mutable_eval()->set_max_new_tokens(max_new_tokens);
   }
   v1::AlgorithmSection* algorithm = config->mutable_algorithm();
-  ResolveReward(max_new_tokens, algorithm->mutable_reward());
+  ResolveReward(*config, algorithm->mutable_reward());
   ResolveFilters(algorithm);
   ResolveAdvantage(algorithm->mutable_adv());
   ResolveLoss(*config, algorithm);

@@ -74,6 +74,8 @@ void CheckSource(const std::string& field, const Source& source, std::set<std::s
     out->Add(field, ": expected either a task or a path, found ",
              source.has_task() ? "both" : "neither");
   }
+  if (source.has_reward())
+    out->OneOf(absl::StrCat(field, ".reward"), source.reward(), VerifierChoices());
   if (!names->insert(source.name()).second) {
     out->Add(field, ".name: '", source.name(), "' is used twice; give each source its own name");
   }

@@ -81,7 +81,6 @@ void AddVectors(CLI::App* app, Action* action) {
   command->callback([=] { *action = [path] { return RunVectors(*path); }; });
 }
 
-#ifdef COHORT_HAS_GENERATE
 void AddGenerate(CLI::App* app, Action* action) {
   auto args = std::make_shared<GenerateArgs>();
   CLI::App* command = app->add_subcommand("generate", "Sample completions, printed as JSONL");
@@ -109,9 +108,7 @@ void AddGenerate(CLI::App* app, Action* action) {
     *action = [args] { return RunGenerate(*args); };
   });
 }
-#endif
 
-#ifdef COHORT_HAS_LOGPROBS
 void AddLogprobs(CLI::App* app, Action* action) {
   auto args = std::make_shared<LogprobsArgs>();
   CLI::App* command = app->add_subcommand("logprobs", "JSONL {\"tokens\"} in, {\"logprobs\"} out");
@@ -120,9 +117,7 @@ void AddLogprobs(CLI::App* app, Action* action) {
   AddCompute(command, &args->dtype, &args->device, &args->threads);
   command->callback([=] { *action = [args] { return RunLogprobs(*args); }; });
 }
-#endif
 
-#ifdef COHORT_HAS_EVAL
 void AddEval(CLI::App* app, Action* action) {
   auto args = std::make_shared<EvalArgs>();
   CLI::App* command = app->add_subcommand("eval", "Accuracy with a 95 % interval");
@@ -155,7 +150,6 @@ void AddEval(CLI::App* app, Action* action) {
     *action = [args] { return RunEval(*args); };
   });
 }
-#endif
 
 int Main(int argc, char** argv) {
   CLI::App app("Cohort: reinforcement learning of language models from groups of samples",
@@ -166,20 +160,18 @@ int Main(int argc, char** argv) {
   std::error_code ignored;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", ignored);
   AddTrain(&app, self.empty() ? argv[0] : self.string(), &action);
-#ifdef COHORT_HAS_GENERATE
   AddGenerate(&app, &action);
-#endif
-#ifdef COHORT_HAS_EVAL
   AddEval(&app, &action);
-#endif
-#ifdef COHORT_HAS_LOGPROBS
   AddLogprobs(&app, &action);
-#endif
   AddTokenize(&app, &action);
   AddConfigCheck(&app, &action);
   AddStatus(&app, &action);
   AddVectors(&app, &action);
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;  // 0: --help, --version
+  }
   return action ? action() : 1;
 }
 
