@@ -542,12 +542,14 @@ void Dispatcher::Close() {
     absl::MutexLock lock(&mu_);
     if (closed_) return;
     closed_ = true;
-    const size_t outstanding = flights_.size() + buffer_.size() + training_.size();
+    // A run that is resumed dispatches them again.
+    for (const auto& [ordinal, flight] : flights_) holes_.insert(ordinal);
+    for (const auto& [ordinal, group] : buffer_) holes_.insert(ordinal);
+    const size_t outstanding = flights_.size() + buffer_.size();
     for (size_t i = 0; i < outstanding; ++i) End(OrdinalEnd::kAbandoned);
     flights_.clear();
     buffer_.clear();
     arrivals_.clear();
-    training_.clear();
     ordinals_.clear();
   }
   Notify();

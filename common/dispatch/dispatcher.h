@@ -136,10 +136,11 @@ class Dispatcher {
   // Cancelled.
   absl::StatusOr<std::vector<Group>> WaitEval(absl::Time deadline);
 
-  DispatchCursor Cursor() const;  // outstanding ordinals are holes
+  DispatchCursor Cursor() const;  // outstanding ordinals are holes, also after Close
   LedgerCounts Counts() const;
   size_t OutstandingLeases(const std::string& worker) const;
-  // No more leases; waiting calls return Cancelled; outstanding ordinals end as abandoned.
+  // No more leases; waiting calls return Cancelled; outstanding ordinals end as abandoned, except
+  // those being trained: the step that has them may still call MarkTrained.
   void Close();
 
  private:

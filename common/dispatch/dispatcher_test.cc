@@ -351,6 +351,20 @@ TEST_F(DispatcherTest, CloseWakesTheLearnerAndAbandonsTheRest) {
   EXPECT_EQ(dispatcher_->Counts().ended[static_cast<size_t>(OrdinalEnd::kAbandoned)], 1u);
 }
 
+TEST_F(DispatcherTest, WhatARunLeftWhenItWasClosedIsDispatchedAgainByTheNextOne) {
+  Start({.groups_per_step = 1, .max_staleness = 2});
+  const IssuedLease trained = Lease(), buffered = Lease();
+  Lease();
+  Deliver(trained);
+  EXPECT_THAT(Take(0), ElementsAre(0));
+  Deliver(buffered);
+  dispatcher_->Close();
+  EXPECT_THAT(dispatcher_->Cursor().holes, ElementsAre(0, 1, 2));
+  dispatcher_->MarkTrained({0});  // its step was already on the way
+  EXPECT_THAT(dispatcher_->Cursor().holes, ElementsAre(1, 2));
+  EXPECT_EQ(dispatcher_->Counts().ended[static_cast<size_t>(OrdinalEnd::kTrained)], 1u);
+}
+
 TEST_F(DispatcherTest, ManyWorkersThatFailAtRandomLoseAndRepeatNothing) {
   constexpr int kSteps = 60;
   constexpr int kGroups = 4;

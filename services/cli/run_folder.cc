@@ -26,7 +26,7 @@ bool IsLeftover(const fs::directory_entry& entry) {
                                                   ".lock"};
   std::error_code error;
   if (kHarmless.count(entry.path().filename().string()) > 0) return true;
-  return entry.is_regular_file(error) && entry.file_size(error) == 0;
+  return fs::is_empty(entry.path(), error) && !error;
 }
 
 absl::StatusOr<bool> HoldsARun(const std::string& folder) {
@@ -99,13 +99,16 @@ absl::StatusOr<RunFolderLock> PrepareRunFolder(const v1::RunConfig& config, bool
   const std::string& folder = config.run().out();
   const std::string config_path = absl::StrCat(folder, "/", metric::kConfigFile);
   COHORT_RETURN_IF_ERROR(CheckPresence(folder, resume));
+  v1::RunConfig run = config;
   if (resume) {
-    COHORT_ASSIGN_OR_RETURN(v1::RunConfig before, LoadConfig(config_path));
-    COHORT_RETURN_IF_ERROR(CheckSameTraining(before, config));
+    COHORT_ASSIGN_OR_RETURN(const v1::RunConfig before, LoadConfig(config_path));
+    // The learner wrote down what `auto` became: a resumed run keeps it.
+    if (run.model().dtype() == "auto") run.mutable_model()->set_dtype(before.model().dtype());
+    COHORT_RETURN_IF_ERROR(CheckSameTraining(before, run));
   }
   COHORT_RETURN_IF_ERROR(MakeFolders(absl::StrCat(folder, "/", metric::kLogFolder)));
   COHORT_ASSIGN_OR_RETURN(RunFolderLock lock, Lock(folder));
-  COHORT_RETURN_IF_ERROR(WriteFileAtomic(config_path, PrintConfig(config)));
+  COHORT_RETURN_IF_ERROR(WriteFileAtomic(config_path, PrintConfig(run)));
   unlink(absl::StrCat(folder, "/", metric::kAddressFile).c_str());  // of an earlier learner
   return lock;
 }

@@ -35,6 +35,7 @@ TEST_F(RunFolderTest, AFailedStartMayBeRepeated) {
   COHORT_ASSERT_OK(PrepareRunFolder(Config(), false));
   std::ofstream(out_ + "/logs/learner-0.log") << "no model\n";
   std::ofstream(out_ + "/metrics.jsonl");
+  COHORT_ASSERT_OK(MakeFolders(out_ + "/checkpoints"));
   COHORT_ASSERT_OK(PrepareRunFolder(Config({"run.seed=3"}), false));
 }
 
@@ -57,6 +58,14 @@ TEST_F(RunFolderTest, ResumeNamesTheFieldThatDiffers) {
   EXPECT_THAT(
       PrepareRunFolder(Config({"rollout.temperature=0.5"}), true).status(),
       StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("rollout.temperature is 0.5 now")));
+}
+
+TEST_F(RunFolderTest, AResumedRunKeepsTheDtypeThatAutoBecame) {
+  COHORT_ASSERT_OK(PrepareRunFolder(Config({"model.dtype=bf16"}), false));
+  std::ofstream(out_ + "/metrics.jsonl") << "{\"step\":1}\n";
+  COHORT_ASSERT_OK(PrepareRunFolder(Config({"model.dtype=auto"}), true));
+  COHORT_ASSERT_OK_AND_ASSIGN(v1::RunConfig config, LoadResolvedConfig(out_ + "/config.yaml"));
+  EXPECT_EQ(config.model().dtype(), "bf16");
 }
 
 TEST_F(RunFolderTest, TwoRunsCannotShareAFolder) {
