@@ -289,6 +289,9 @@ absl::Status Trainer::RunMicroBatches(int64_t mini_batch, Run* run) {
   const std::vector<double> weights = RowWeights(mini_batch, *run);
   const auto& plan = run->plans[static_cast<size_t>(mini_batch)];
   for (const MicroBatch& micro : plan[static_cast<size_t>(collective_->rank())]) {
+    if (run->report.updates == 0 && options_.cancelled && options_.cancelled()) {
+      return absl::CancelledError("the step was abandoned before its first update");
+    }
     COHORT_RETURN_IF_ERROR(RunMicroBatch(micro, weights, run));
   }
   for (const auto& rank : plan) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,6 +41,9 @@ struct TrainerOptions {
   bool share_prompts = true;  // false: the naive layout, for comparison
   int64_t bucket_bytes = int64_t{32} << 20;
   uint64_t seed = 0;
+  // Asked between micro-batches: true abandons a batch that has made no update yet; Step then
+  // returns Cancelled with the weights as they were. Empty: never.
+  std::function<bool()> cancelled = nullptr;
 };
 
 // Owned by one thread.

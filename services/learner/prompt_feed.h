@@ -1,0 +1,56 @@
+// From data sources to prompts that can be leased: mixture, chat template, length limit, and one
+// sample plan per row.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/config/config.h"
+#include "common/dispatch/dispatcher.h"
+#include "common/tasks/prompt_source.h"
+#include "common/text/tokenizer.h"
+
+namespace cohort {
+
+// Thread-safe after Create. Pure: an ordinal always gives the same prompt.
+class PromptMaker {
+ public:
+  // `config` is resolved; `max_context`: tokens, prompt + response, that the model can hold. The
+  // tokenizer outlives this object.
+  static absl::StatusOr<std::unique_ptr<PromptMaker>> Create(const v1::RunConfig& config,
+                                                             const Tokenizer* tokenizer,
+                                                             int64_t max_context);
+
+  // OutOfRange: longer than the limit; the message says by how much.
+  absl::StatusOr<PromptItem> Train(uint64_t ordinal) const;
+
+  // The held-out prompts of one evaluation source, longer ones left out and counted.
+  struct EvalSet {
+    std::string name;
+    std::vector<PromptItem> items;
+    int64_t too_long = 0;
+  };
+  const std::vector<EvalSet>& evaluation() const { return evaluation_; }
+
+  int64_t max_prompt_tokens() const { return max_prompt_tokens_; }
+
+ private:
+  PromptMaker(const v1::RunConfig& config, const Tokenizer* tokenizer, int64_t max_context);
+  absl::Status MakeMixture();
+  absl::Status MakeEvaluation();
+  absl::StatusOr<EvalSet> MakeEvalSet(const v1::EvalSource& source, uint64_t first_ordinal) const;
+  absl::StatusOr<PromptItem> Encode(const Prompt& prompt) const;
+
+  const v1::RunConfig config_;
+  const Tokenizer* const tokenizer_;
+  const int64_t max_prompt_tokens_;
+  PromptFormat format_;
+  SamplePlan train_plan_, eval_plan_;
+  std::unique_ptr<PromptMixture> mixture_;
+  std::vector<EvalSet> evaluation_;
+};
+
+}  // namespace cohort

@@ -1,0 +1,113 @@
+#include "services/learner/rank_channel.h"
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/wire/group_codec.h"
+
+namespace cohort {
+namespace {
+
+// kind (1 byte), version, number of groups, then length and bytes of each group; integers of 8
+// bytes in the machine's order: all ranks of a run are of one kind.
+void PutInteger(int64_t value, std::string* out) {
+  out->append(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+class Cursor {
+ public:
+  explicit Cursor(absl::string_view bytes) : bytes_(bytes) {}
+
+  absl::StatusOr<absl::string_view> Bytes(uint64_t size) {
+    if (size > bytes_.size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("rank command: expected ", size, " more bytes, found ", bytes_.size()));
+    }
+    const absl::string_view out = bytes_.substr(0, size);
+    bytes_.remove_prefix(size);
+    return out;
+  }
+
+  absl::StatusOr<int64_t> Integer() {
+    COHORT_ASSIGN_OR_RETURN(const absl::string_view raw, Bytes(sizeof(int64_t)));
+    int64_t value = 0;
+    std::memcpy(&value, raw.data(), sizeof(value));
+    return value;
+  }
+
+  bool empty() const { return bytes_.empty(); }
+
+ private:
+  absl::string_view bytes_;
+};
+
+absl::Status Obey(const RankCommand& command, Trainer& trainer) {
+  const absl::StatusOr<StepReport> report = trainer.Step(command.groups, command.version);
+  if (absl::IsCancelled(report.status()) || absl::IsAborted(report.status())) {
+    COHORT_LOG(INFO) << "step abandoned: " << report.status().message();
+    return absl::OkStatus();  // rank 0 decides what comes next
+  }
+  return report.status();
+}
+
+}  // namespace
+
+std::string EncodeCommand(RankCommand::Kind kind, int64_t version, absl::Span<const Group> groups) {
+  std::string out(1, static_cast<char>(kind));
+  PutInteger(version, &out);
+  PutInteger(static_cast<int64_t>(groups.size()), &out);
+  for (const Group& group : groups) {
+    const std::string bytes = EncodeGroup(group);
+    PutInteger(static_cast<int64_t>(bytes.size()), &out);
+    out += bytes;
+  }
+  return out;
+}
+
+absl::StatusOr<RankCommand> DecodeCommand(absl::string_view bytes) {
+  Cursor cursor(bytes);
+  RankCommand command;
+  COHORT_ASSIGN_OR_RETURN(const absl::string_view kind, cursor.Bytes(1));
+  if (kind[0] != static_cast<char>(RankCommand::Kind::kTrain) &&
+      kind[0] != static_cast<char>(RankCommand::Kind::kStop)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank command: unknown kind ", static_cast<int>(kind[0])));
+  }
+  command.kind = static_cast<RankCommand::Kind>(kind[0]);
+  COHORT_ASSIGN_OR_RETURN(command.version, cursor.Integer());
+  COHORT_ASSIGN_OR_RETURN(const int64_t count, cursor.Integer());
+  for (int64_t i = 0; i < count; ++i) {
+    COHORT_ASSIGN_OR_RETURN(const int64_t size, cursor.Integer());
+    COHORT_ASSIGN_OR_RETURN(const absl::string_view raw, cursor.Bytes(static_cast<uint64_t>(size)));
+    COHORT_ASSIGN_OR_RETURN(Group group, DecodeGroup(raw));
+    command.groups.push_back(std::move(group));
+  }
+  if (!cursor.empty()) return absl::InvalidArgumentError("rank command: bytes follow its end");
+  return command;
+}
+
+absl::Status SendCommand(Collective& collective, RankCommand::Kind kind, int64_t version,
+                         absl::Span<const Group> groups) {
+  if (collective.world_size() == 1) return absl::OkStatus();
+  std::string bytes = EncodeCommand(kind, version, groups);
+  return collective.BroadcastBytes(bytes, 0, "command of rank 0");
+}
+
+absl::Status FollowRankZero(Collective& collective, Trainer& trainer) {
+  const auto follow = [&]() -> absl::Status {
+    while (true) {
+      std::string bytes;
+      COHORT_RETURN_IF_ERROR(collective.BroadcastBytes(bytes, 0, "command of rank 0"));
+      COHORT_ASSIGN_OR_RETURN(const RankCommand command, DecodeCommand(bytes));
+      if (command.kind == RankCommand::Kind::kStop) return absl::OkStatus();
+      COHORT_RETURN_IF_ERROR(Obey(command, trainer));
+    }
+  };
+  const absl::Status status = follow();
+  if (!status.ok()) collective.Abort();
+  return status;
+}
+
+}  // namespace cohort

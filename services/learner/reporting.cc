@@ -1,0 +1,375 @@
+#include "services/learner/reporting.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/telemetry/metric_names.h"
+#include "common/train/batch.h"
+
+namespace cohort {
+namespace {
+
+double PerToken(double sum, double tokens) { return tokens > 0 ? sum / tokens : 0; }
+
+double Total(const std::map<std::string, double>& seconds) {
+  double total = 0;
+  for (const auto& [phase, value] : seconds) total += value;
+  return total;
+}
+
+double SecondsIn(const std::map<std::string, double>& seconds, const char* phase) {
+  const auto it = seconds.find(phase);
+  return it == seconds.end() ? 0 : it->second;
+}
+
+void SetTimes(const StepLine& line, MetricRow* row) {
+  row->Set(metric::kTimeStep, Total(line.phase_seconds));
+  for (const auto& [phase, seconds] : line.phase_seconds) {
+    row->Set(metric::TimePhase(phase), seconds);
+  }
+  row->Set(metric::kWaitLearner, SecondsIn(line.phase_seconds, metric::kPhaseWaitBatch));
+  row->Set(metric::kWaitRollout, line.fleet.mean_idle_seconds);
+}
+
+void SetPolicy(const StepReport& report, MetricRow* row) {
+  const PolicyStats& stats = report.stats;
+  row->Set(metric::kLoss, report.loss);
+  row->Set("loss/policy", report.policy_loss);
+  row->Set(metric::kGradNorm, report.grad_norm);
+  row->Set(metric::kLearningRate, report.learning_rate);
+  row->Set(metric::kEntropy, PerToken(stats.entropy, stats.tokens));
+  if (report.has_reference) {
+    row->Set(metric::kKlRef, report.kl_reference);
+    row->Set("loss/kl", report.kl_loss);
+    row->Set("kl_coef", report.kl_coef);
+  } else {
+    row->Set(metric::kKlRef, std::nan(""));  // no value: null
+  }
+  row->Set(metric::kPpoKl, PerToken(stats.ppo_kl, stats.tokens));
+  row->Set(metric::kClipLow, PerToken(stats.clipped_low, stats.tokens));
+  row->Set(metric::kClipHigh, PerToken(stats.clipped_high, stats.tokens));
+  row->Set("clip_ratio/dual_mean", PerToken(stats.clipped_dual, stats.tokens));
+  row->Set("ratio/max", stats.ratio_max);
+  row->Set("updates", report.updates);
+  row->Set("updates/skipped", report.skipped_updates);
+}
+
+void SetRewards(const StepReport& report, MetricRow* row) {
+  row->Set(metric::kRewardMean, report.reward_mean);
+  row->Set(metric::kRewardStd, report.reward_std);
+  for (const auto& [name, mean] : report.component_means) {
+    row->Set(metric::RewardComponentMean(name), mean);
+  }
+  row->Set(metric::kAccuracyMean, report.accuracy_mean);
+  row->Set(metric::kFracRewardZeroStd, report.frac_zero_std);
+  row->Set("rows/unscorable", report.unscorable_rows);
+  row->Set(metric::kResponseLengthMean, report.response_mean);
+  row->Set(metric::kResponseLengthMax, report.response_max);
+  row->Set(metric::kResponseLengthClipRatio, report.truncated_fraction);
+}
+
+void SetMismatch(const StepReport& report, MetricRow* row) {
+  row->Set(metric::kOffPolicyMean, report.staleness_mean);
+  row->Set(metric::kOffPolicyMax, report.staleness_max);
+  row->Set(metric::kLogpDifferenceMax, report.mismatch.max_log_difference);
+  row->Set(metric::kLogpDifferenceMean, report.mean_log_difference);
+  row->Set(metric::kMismatchKl, report.mismatch.K3());
+  row->Set("sampling/ess", report.mismatch.Ess());
+  row->Set("sampling/importance_weight/mean", report.correction_mean);
+}
+
+void SetThroughput(const StepLine& line, MetricRow* row) {
+  const StepReport& report = *line.report;
+  const PhaseSeconds& seconds = report.seconds;
+  const double step = Total(line.phase_seconds) - SecondsIn(line.phase_seconds, metric::kPhaseEval);
+  const double train =
+      seconds.prepare + seconds.forward + seconds.backward + seconds.allreduce + seconds.optimizer;
+  row->Set(metric::kRolloutTokensPerSecond,
+           PerToken(static_cast<double>(report.response_tokens), step));
+  row->Set(metric::kTrainTokensPerSecond,
+           PerToken(static_cast<double>(report.trained_tokens), train));
+}
+
+void SetGroups(const StepLine& line, MetricRow* row) {
+  int64_t filtered = 0;
+  for (const auto& [state, count] : line.batch->dropped) {
+    row->Set(absl::StrCat("groups/", state), count);
+    filtered += count;
+  }
+  row->Set(metric::kGroupsTrained, line.report->groups);
+  row->Set(metric::kGroupsFiltered, filtered);
+  row->Set("groups/drawn", line.batch->prompts_drawn);
+}
+
+nlohmann::json SampleJson(const StepLine& line, const Group& group, const Row& row,
+                          const Tokenizer& tokenizer, const RewardScaleSpec& scale) {
+  const auto text = [&](const std::vector<int32_t>& ids, bool skip_special) {
+    return tokenizer.Decode(ids, skip_special).value_or("");
+  };
+  nlohmann::json sample;
+  sample["step"] = line.step;
+  sample["ordinal"] = group.ordinal;
+  sample["source"] = group.source;
+  sample["worker"] = group.worker;
+  sample["version"] = group.start_version;
+  sample["prompt"] = text(group.prompt, false);
+  sample["completion"] = text(row.tokens, false);
+  sample["tokens"] = row.tokens.size();
+  sample["finish_reason"] = row.finish == FinishReason::kStop     ? "stop"
+                            : row.finish == FinishReason::kLength ? "length"
+                                                                  : "aborted";
+  if (row.unscorable) {
+    sample["reward"] = nullptr;
+    sample["note"] = row.note;
+    return sample;
+  }
+  sample["reward"] = row.reward;
+  sample["accuracy"] = RowAccuracy(group, row, scale);
+  for (size_t i = 0; i < std::min(group.reward_names.size(), row.rewards.size()); ++i) {
+    sample["rewards"][group.reward_names[i]] = row.rewards[i];
+  }
+  return sample;
+}
+
+void LogFailure(const char* what, const absl::Status& status) {
+  if (!status.ok()) COHORT_LOG(ERROR) << what << ": " << status.message();
+}
+
+}  // namespace
+
+std::string RunTotals::ToJson() const {
+  const nlohmann::json json = {
+      {"train_seconds", train_seconds},   {"response_tokens", response_tokens},
+      {"reward_first", reward_first},     {"reward_last", reward_last},
+      {"has_before", has_before},         {"has_after", has_after},
+      {"heldout_before", heldout_before}, {"heldout_after", heldout_after}};
+  return json.dump();
+}
+
+RunTotals RunTotals::FromJson(const std::string& text) {
+  RunTotals totals;
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) return totals;
+  const auto number = [&](const char* key, double* out) {
+    if (json.contains(key) && json[key].is_number()) *out = json[key].get<double>();
+  };
+  number("train_seconds", &totals.train_seconds);
+  number("response_tokens", &totals.response_tokens);
+  number("reward_first", &totals.reward_first);
+  number("reward_last", &totals.reward_last);
+  number("heldout_before", &totals.heldout_before);
+  number("heldout_after", &totals.heldout_after);
+  totals.has_before = json.value("has_before", nlohmann::json(false)) == true;
+  totals.has_after = json.value("has_after", nlohmann::json(false)) == true;
+  return totals;
+}
+
+RunReporter::RunReporter(const v1::RunConfig& config, std::string out, const Tokenizer* tokenizer)
+    : config_(config), out_(std::move(out)), tokenizer_(tokenizer) {}
+
+absl::StatusOr<std::unique_ptr<RunReporter>> RunReporter::Open(const v1::RunConfig& config,
+                                                               const std::string& out,
+                                                               const Tokenizer* tokenizer,
+                                                               int64_t resumed_step) {
+  std::unique_ptr<RunReporter> reporter(new RunReporter(config, out, tokenizer));
+  const auto open = [&](const char* name) {
+    const std::string path = absl::StrCat(out, "/", name);
+    return JsonlWriter::Resume(path, std::max<int64_t>(resumed_step, -1));
+  };
+  COHORT_ASSIGN_OR_RETURN(reporter->metrics_, open(metric::kMetricsFile));
+  COHORT_ASSIGN_OR_RETURN(reporter->samples_, open(metric::kSamplesFile));
+  if (config.log().tensorboard()) {
+    COHORT_ASSIGN_OR_RETURN(reporter->tensorboard_, TensorBoardWriter::Open(absl::StrCat(
+                                                        out, "/", metric::kTensorBoardFolder)));
+  }
+  return reporter;
+}
+
+MetricRow RunReporter::MakeRow(const StepLine& line) const {
+  MetricRow row;
+  row.Set(metric::kStep, line.step);
+  SetTimes(line, &row);
+  if (line.report != nullptr) {
+    SetPolicy(*line.report, &row);
+    SetRewards(*line.report, &row);
+    SetMismatch(*line.report, &row);
+    SetThroughput(line, &row);
+    SetGroups(line, &row);
+  }
+  row.Set(metric::kWeightsVersion, line.version);
+  row.SetText(metric::kWeightsHash, line.weights_hash);
+  for (const EvalResult& result : line.evaluation) {
+    row.Set(metric::EvalAccuracy(result.name), result.accuracy);
+    row.Set(absl::StrCat("eval/", result.name, "/rows"), result.rows);
+    row.Set(absl::StrCat("eval/", result.name, "/unscorable"), result.unscorable);
+    row.Set(absl::StrCat("eval/", result.name, "/response_length"), result.mean_length);
+  }
+  return row;
+}
+
+void RunReporter::Step(const StepLine& line) {
+  const MetricRow row = MakeRow(line);
+  LogFailure("metrics.jsonl", metrics_->Write(row));
+  if (tensorboard_ != nullptr) LogFailure("tensorboard", tensorboard_->Write(line.step, row));
+  if (line.batch != nullptr) WriteSamples(line);
+  Export(line);
+  absl::MutexLock lock(&mu_);
+  last_ = row;
+}
+
+// One row of each of the first groups, another one every step.
+void RunReporter::WriteSamples(const StepLine& line) {
+  const v1::RewardScale& scale = config_.algorithm().reward().scale();
+  const RewardScaleSpec spec{scale.correct(), scale.wrong(), scale.unparsable()};
+  const size_t wanted = static_cast<size_t>(std::max(0, config_.log().samples_per_step()));
+  const std::vector<Group>& groups = line.batch->groups;
+  for (size_t i = 0; i < wanted && !groups.empty(); ++i) {
+    const Group& group = groups[i % groups.size()];
+    if (group.rows.empty()) continue;
+    const size_t index = (static_cast<size_t>(line.step) + i / groups.size()) % group.rows.size();
+    const nlohmann::json sample = SampleJson(line, group, group.rows[index], *tokenizer_, spec);
+    LogFailure("samples.jsonl", samples_->WriteLine(sample.dump(
+                                    -1, ' ', false, nlohmann::json::error_handler_t::replace)));
+  }
+}
+
+void RunReporter::Export(const StepLine& line) {
+  registry_.Gauge(metric::kLearnerStep).Set(static_cast<double>(line.step));
+  registry_.Gauge(metric::kLearnerWeightVersion).Set(static_cast<double>(line.version));
+  registry_.Gauge(metric::kLearnerLastStepTimestamp)
+      .Set(absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
+  for (const auto& [phase, seconds] : line.phase_seconds) {
+    registry_.Counter(metric::kLearnerPhaseSeconds, {{"phase", phase}}).Add(seconds);
+  }
+  for (const EvalResult& result : line.evaluation) {
+    registry_.Gauge(metric::kEvalPass, {{"suite", result.name}}).Set(result.accuracy);
+  }
+  if (line.report == nullptr) return;
+  const StepReport& report = *line.report;
+  registry_.Histogram(metric::kLearnerStepDuration).Observe(Total(line.phase_seconds));
+  registry_.Histogram(metric::kWeightPublishDuration)
+      .Observe(SecondsIn(line.phase_seconds, metric::kPhasePublish));
+  registry_.Counter(metric::kLearnerTokens, {{"kind", "response"}})
+      .Add(static_cast<double>(report.response_tokens));
+  registry_.Counter(metric::kLearnerTokens, {{"kind", "prompt"}})
+      .Add(static_cast<double>(
+          std::max<int64_t>(0, report.trained_tokens - report.response_tokens)));
+  registry_.Gauge(metric::kPolicyLoss).Set(report.loss);
+  registry_.Gauge(metric::kPolicyEntropy).Set(PerToken(report.stats.entropy, report.stats.tokens));
+  if (report.has_reference) registry_.Gauge(metric::kPolicyKl).Set(report.kl_reference);
+  registry_.Gauge(metric::kPolicyMismatchKl, {{"stat", "mean"}}).Set(report.mismatch.K3());
+  registry_.Gauge(metric::kPolicyMismatchKl, {{"stat", "max"}})
+      .Set(report.mismatch.max_log_difference);
+  registry_.Gauge(metric::kPolicyClipRatio, {{"side", "low"}})
+      .Set(PerToken(report.stats.clipped_low, report.stats.tokens));
+  registry_.Gauge(metric::kPolicyClipRatio, {{"side", "high"}})
+      .Set(PerToken(report.stats.clipped_high, report.stats.tokens));
+  registry_.Gauge(metric::kPolicyGradNorm).Set(report.grad_norm);
+  registry_.Gauge(metric::kPolicyLearningRate).Set(report.learning_rate);
+  registry_.Gauge(metric::kRewardStdGauge).Set(report.reward_std);
+  registry_.Gauge(metric::kRewardMeanGauge, {{"component", "total"}}).Set(report.reward_mean);
+  for (const auto& [name, mean] : report.component_means) {
+    registry_.Gauge(metric::kRewardMeanGauge, {{"component", name}}).Set(mean);
+  }
+  ExportRows(line);
+}
+
+void RunReporter::ExportRows(const StepLine& line) {
+  for (const Group& group : line.batch->groups) {
+    registry_.Histogram(metric::kGroupStaleness)
+        .Observe(
+            static_cast<double>(std::max<int64_t>(0, line.version - 1 - group.OldestVersion())));
+    registry_.Histogram(metric::kGroupGenerationDuration)
+        .Observe(group.timings.queue_seconds + group.timings.prefill_seconds +
+                 group.timings.decode_seconds + group.timings.reward_seconds);
+    for (const Row& row : group.rows) {
+      registry_.Counter(metric::kResponses).Add();
+      if (row.finish == FinishReason::kLength) registry_.Counter(metric::kResponsesTruncated).Add();
+      registry_.Histogram(metric::kResponseLength).Observe(static_cast<double>(row.tokens.size()));
+      if (!row.unscorable) registry_.Histogram(metric::kRewardHistogram).Observe(row.reward);
+    }
+  }
+}
+
+// Counters only grow: what was given before is taken off.
+void RunReporter::CountTo(const MetricInfo& info, const Labels& labels, double total) {
+  std::string key = info.name;
+  for (const auto& [name, value] : labels) absl::StrAppend(&key, ",", name, "=", value);
+  double& counted = counted_[key];
+  if (total > counted) registry_.Counter(info, labels).Add(total - counted);
+  if (counted == 0 && total == 0) registry_.Counter(info, labels).Add(0);
+  counted = std::max(counted, total);
+}
+
+void RunReporter::Fleet(const LedgerCounts& counts, int64_t capacity,
+                        const SessionService& session) {
+  CountTo(metric::kGroupsDispatched, {}, static_cast<double>(counts.dispatched));
+  for (size_t i = 0; i < counts.ended.size(); ++i) {
+    const std::string state(OrdinalEndName(static_cast<OrdinalEnd>(i)));
+    CountTo(metric::kGroups, {{"state", state}}, static_cast<double>(counts.ended[i]));
+  }
+  for (size_t i = 0; i < counts.deliveries.size(); ++i) {
+    const std::string outcome(DeliveryName(static_cast<Delivery>(i)));
+    CountTo(metric::kGroupDeliveries, {{"outcome", outcome}},
+            static_cast<double>(counts.deliveries[i]));
+  }
+  const size_t too_long = static_cast<size_t>(OrdinalEnd::kPromptTooLong);
+  CountTo(metric::kPromptsTooLong, {}, static_cast<double>(counts.ended[too_long]));
+  registry_.Gauge(metric::kGroupsInFlight)
+      .Set(static_cast<double>(counts.in_flight + counts.buffered + counts.training));
+  registry_.Gauge(metric::kQueueGroups).Set(static_cast<double>(counts.buffered));
+  registry_.Gauge(metric::kQueueCapacityGroups).Set(static_cast<double>(capacity));
+  int connected = 0, gone = 0;
+  for (const v1::WorkerStatus& worker : session.Workers())
+    ++(worker.connected() ? connected : gone);
+  registry_.Gauge(metric::kWorkers, {{"state", "healthy"}}).Set(connected);
+  registry_.Gauge(metric::kWorkers, {{"state", "dead"}}).Set(gone);
+}
+
+void RunReporter::CheckpointWritten(double seconds, bool ok) {
+  if (ok) {
+    registry_.Histogram(metric::kCheckpointDuration).Observe(seconds);
+  } else {
+    registry_.Counter(metric::kCheckpointFailures).Add();
+  }
+}
+
+void RunReporter::NonFinite(const std::string& message) {
+  for (const char* where : {"gradient", "logprob", "reward"}) {
+    if (!absl::StrContains(message, absl::StrCat("non-finite ", where))) continue;
+    const std::string label = where == std::string("gradient") ? "grad" : where;
+    registry_.Counter(metric::kNonFinite, {{"where", label}}).Add();
+  }
+}
+
+absl::Status RunReporter::WriteSummary(const RunTotals& totals, int64_t steps) const {
+  nlohmann::json json;
+  json[metric::kSummarySteps] = steps;
+  json[metric::kSummaryTrainSeconds] = totals.train_seconds;
+  json[metric::kSummaryRewardFirst] = totals.reward_first;
+  json[metric::kSummaryRewardLast] = totals.reward_last;
+  json[metric::kSummaryHeldoutBefore] = nullptr;
+  json[metric::kSummaryHeldoutAfter] = nullptr;
+  if (totals.has_before) json[metric::kSummaryHeldoutBefore] = totals.heldout_before;
+  if (totals.has_after) json[metric::kSummaryHeldoutAfter] = totals.heldout_after;
+  json[metric::kSummaryTokensPerSecond] = PerToken(totals.response_tokens, totals.train_seconds);
+  json["model"] = config_.model().path();
+  json["dtype"] = config_.model().dtype();
+  json["seed"] = config_.run().seed();
+  json["spurious"] = config_.run().spurious();
+  return WriteFileAtomic(absl::StrCat(out_, "/", metric::kSummaryFile), json.dump(2) + "\n");
+}
+
+MetricRow RunReporter::last_row() const {
+  absl::MutexLock lock(&mu_);
+  return last_;
+}
+
+}  // namespace cohort

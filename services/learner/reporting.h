@@ -1,0 +1,90 @@
+// What a run leaves behind and what it shows while it runs: metrics.jsonl, TensorBoard, samples,
+// Prometheus series, summary.json. Failures to write are logged and do not stop training.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "common/config/config.h"
+#include "common/dispatch/dispatcher.h"
+#include "common/telemetry/jsonl_writer.h"
+#include "common/telemetry/metric_row.h"
+#include "common/telemetry/metrics.h"
+#include "common/telemetry/tensorboard_writer.h"
+#include "common/text/tokenizer.h"
+#include "common/train/step_report.h"
+#include "services/learner/evaluation.h"
+#include "services/learner/session_service.h"
+
+namespace cohort {
+
+// Everything that one line of metrics.jsonl is made of.
+struct StepLine {
+  int64_t step = 0;                    // batches done, this one included; 0: before the first
+  const StepReport* report = nullptr;  // null: no training (evaluation before the first)
+  const DispatchBatch* batch = nullptr;
+  std::map<std::string, double> phase_seconds;  // they add up to time/step
+  FleetSample fleet;
+  int64_t version = 0;
+  std::string weights_hash;
+  std::vector<EvalResult> evaluation;
+};
+
+// Totals over the run; part of a checkpoint.
+struct RunTotals {
+  double train_seconds = 0;    // without evaluation
+  double response_tokens = 0;  // trained
+  double reward_first = 0, reward_last = 0;
+  bool has_before = false, has_after = false;  // evaluated before the first and after a later step
+  double heldout_before = 0, heldout_after = 0;
+  std::string ToJson() const;
+  static RunTotals FromJson(const std::string& json);  // what is missing stays 0
+};
+
+// Step by one thread, Fleet by one (other) thread, the rest by any.
+class RunReporter {
+ public:
+  // `resumed_step` >= 0: lines of later steps are dropped first. The tokenizer outlives this
+  // object.
+  static absl::StatusOr<std::unique_ptr<RunReporter>> Open(const v1::RunConfig& config,
+                                                           const std::string& out,
+                                                           const Tokenizer* tokenizer,
+                                                           int64_t resumed_step);
+
+  void Step(const StepLine& line);
+  // Ledgers, deliveries and workers as they are now.
+  void Fleet(const LedgerCounts& counts, int64_t capacity, const SessionService& session);
+  void CheckpointWritten(double seconds, bool ok);
+  void NonFinite(const std::string& message);
+  absl::Status WriteSummary(const RunTotals& totals, int64_t steps) const;
+
+  MetricRegistry& registry() { return registry_; }
+  MetricRow last_row() const;
+
+ private:
+  RunReporter(const v1::RunConfig& config, std::string out, const Tokenizer* tokenizer);
+  MetricRow MakeRow(const StepLine& line) const;
+  void WriteSamples(const StepLine& line);
+  void Export(const StepLine& line);
+  void ExportRows(const StepLine& line);
+  void CountTo(const MetricInfo& info, const Labels& labels, double total);
+
+  const v1::RunConfig config_;
+  const std::string out_;
+  const Tokenizer* const tokenizer_;
+  MetricRegistry registry_;
+  std::unique_ptr<JsonlWriter> metrics_, samples_;
+  std::unique_ptr<TensorBoardWriter> tensorboard_;
+  std::map<std::string, double> counted_;  // what Fleet's counters were given, by series
+  mutable absl::Mutex mu_;
+  MetricRow last_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace cohort

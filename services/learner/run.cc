@@ -1,0 +1,331 @@
+#include "services/learner/run.h"
+
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/telemetry/metric_names.h"
+#include "services/learner/rank_channel.h"
+#include "services/learner/serving.h"
+#include "services/learner/stop_watcher.h"
+
+namespace cohort {
+namespace {
+
+constexpr char kPhaseTrain[] = "train";  // in status; split by the step's report afterwards
+constexpr absl::Duration kSaySomething = absl::Seconds(30);
+constexpr absl::Duration kRankZeroStops = absl::Seconds(30);  // after a signal to all ranks
+
+// Rank 0 from its first evaluation to the summary.
+class LearnerRun {
+ public:
+  LearnerRun(const LearnerArgs& args, LearnerParts* parts, const StopWatcher* watcher)
+      : args_(args), parts_(*parts), watcher_(*watcher), timer_(metric::kPhaseOther) {}
+
+  absl::Status Prepare();
+  absl::Status Run();
+  void Close() {
+    if (serving_ != nullptr) serving_->dispatcher().Close();
+  }
+
+ private:
+  const v1::RunConfig& config() const { return parts_.config; }
+  int64_t step() const { return parts_.trainer->batches(); }
+  bool stopping() const { return watcher_.stopping(); }
+  absl::Time StepDeadline() const {
+    return absl::Now() + absl::Seconds(config().learner().step_timeout_seconds());
+  }
+
+  absl::Status Train();
+  absl::Status OneStep();
+  absl::StatusOr<DispatchBatch> TakeBatch();
+  absl::Status Evaluate(std::vector<EvalResult>* results);
+  bool EvaluationDue() const;
+  void KeepCheckpoint(const std::vector<EvalResult>& evaluation);
+  bool SaveCheckpoint();
+  std::map<std::string, double> TakePhases(const StepReport* report);
+  std::string ExtraState() const;
+  absl::Status Finish(const absl::Status& status);
+
+  const LearnerArgs args_;
+  LearnerParts& parts_;
+  const StopWatcher& watcher_;
+  PhaseTimer timer_;
+  std::unique_ptr<PromptMaker> prompts_;
+  std::unique_ptr<RunReporter> reporter_;
+  std::unique_ptr<LearnerServing> serving_;
+  RunTotals totals_;
+  int64_t saved_step_ = 0;  // of the newest checkpoint
+};
+
+absl::Status LearnerRun::Prepare() {
+  const int64_t first_step = parts_.resumed ? parts_.resumed->step : -1;
+  if (parts_.resumed) {
+    totals_ = RunTotals::FromJson(parts_.resumed->extra_json);
+    saved_step_ = parts_.resumed->step;
+  }
+  COHORT_ASSIGN_OR_RETURN(prompts_,
+                          PromptMaker::Create(config(), parts_.tokenizer.get(),
+                                              parts_.model->config().max_position_embeddings));
+  COHORT_ASSIGN_OR_RETURN(
+      reporter_, RunReporter::Open(config(), parts_.out, parts_.tokenizer.get(), first_step));
+  reporter_->registry()
+      .Gauge(metric::kRunInfo, {{"run", config().run().name()},
+                                {"config_hash", SemanticHash(parts_.semantic)},
+                                {"model_hash", parts_.model_hash}})
+      .Set(1);
+  for (const PromptMaker::EvalSet& set : prompts_->evaluation()) {
+    if (set.too_long == 0) continue;
+    COHORT_LOG(WARNING) << "evaluation " << set.name << ": " << set.too_long
+                        << " prompts are longer than " << prompts_->max_prompt_tokens()
+                        << " tokens and are left out";
+  }
+  serving_ =
+      std::make_unique<LearnerServing>(args_, &parts_, prompts_.get(), reporter_.get(), &timer_);
+  COHORT_RETURN_IF_ERROR(
+      WriteFileAtomic(parts_.OutPath(metric::kConfigFile), PrintConfig(config())));
+  COHORT_RETURN_IF_ERROR(serving_->Publish(step()));
+  serving_->Progress(step(), -1);
+  return serving_->Start();
+}
+
+absl::Status LearnerRun::Run() { return Finish(Train()); }
+
+absl::Status LearnerRun::Train() {
+  if (step() == 0) {
+    std::vector<EvalResult> before;
+    COHORT_RETURN_IF_ERROR(Evaluate(&before));
+    if (!before.empty()) {
+      totals_.has_before = true;
+      totals_.heldout_before = before[0].accuracy;
+      StepLine line;
+      line.weights_hash = serving_->weights_hash();
+      line.phase_seconds = TakePhases(nullptr);
+      line.fleet = serving_->session().TakeFleetSample();
+      line.evaluation = std::move(before);
+      reporter_->Step(line);
+    }
+  }
+  TakePhases(nullptr);  // what came before the first step is not training
+  while (step() < config().run().steps() && !stopping()) COHORT_RETURN_IF_ERROR(OneStep());
+  return absl::OkStatus();
+}
+
+absl::Status LearnerRun::OneStep() {
+  COHORT_ASSIGN_OR_RETURN(const DispatchBatch batch, TakeBatch());
+  timer_.Enter(kPhaseTrain);
+  const int64_t version = step();
+  COHORT_RETURN_IF_ERROR(
+      SendCommand(*parts_.collective, RankCommand::Kind::kTrain, version, batch.groups));
+  COHORT_ASSIGN_OR_RETURN(const StepReport report, parts_.trainer->Step(batch.groups, version));
+  timer_.Enter(metric::kPhasePublish);
+  std::vector<uint64_t> ordinals;
+  for (const Group& group : batch.groups) ordinals.push_back(group.ordinal);
+  serving_->dispatcher().MarkTrained(ordinals);
+  COHORT_RETURN_IF_ERROR(serving_->Publish(step()));
+
+  if (step() == 1) totals_.reward_first = report.reward_mean;
+  totals_.reward_last = report.reward_mean;
+  totals_.response_tokens += static_cast<double>(report.response_tokens);
+  StepLine line;
+  line.step = step();
+  line.report = &report;
+  line.batch = &batch;
+  line.version = step();
+  line.weights_hash = serving_->weights_hash();
+  absl::Status evaluated;
+  if (EvaluationDue()) evaluated = Evaluate(&line.evaluation);
+  KeepCheckpoint(line.evaluation);
+  timer_.Enter(metric::kPhaseOther);
+  line.fleet = serving_->session().TakeFleetSample();
+  line.phase_seconds = TakePhases(&report);
+  for (const auto& [phase, seconds] : line.phase_seconds) {
+    if (phase != metric::kPhaseEval) totals_.train_seconds += seconds;
+  }
+  reporter_->Step(line);
+  serving_->Progress(step(), totals_.train_seconds / static_cast<double>(step()));
+  COHORT_LOG(INFO) << absl::StrFormat(
+      "step %d of %d: reward %.3f, loss %.4g, grad norm %.3g, length %.1f, %.1f s", step(),
+      config().run().steps(), report.reward_mean, report.loss, report.grad_norm,
+      report.response_mean, totals_.train_seconds / static_cast<double>(step()));
+  return evaluated;
+}
+
+// Says what it waits for while it waits.
+absl::StatusOr<DispatchBatch> LearnerRun::TakeBatch() {
+  timer_.Enter(metric::kPhaseWaitBatch);
+  const absl::Time deadline = StepDeadline();
+  while (true) {
+    const absl::Time slice = std::min(deadline, absl::Now() + kSaySomething);
+    absl::StatusOr<DispatchBatch> batch = serving_->dispatcher().TakeBatch(step(), slice);
+    if (!absl::IsDeadlineExceeded(batch.status()) || slice == deadline) return batch;
+    COHORT_LOG(INFO) << "waiting: " << batch.status().message();
+  }
+}
+
+bool LearnerRun::EvaluationDue() const {
+  const int64_t every = config().eval().every_steps();
+  return step() == config().run().steps() || (every > 0 && step() % every == 0);
+}
+
+absl::Status LearnerRun::Evaluate(std::vector<EvalResult>* results) {
+  if (prompts_->evaluation().empty() || stopping()) return absl::OkStatus();
+  const PhaseTimer::Scope phase(&timer_, metric::kPhaseEval);
+  COHORT_ASSIGN_OR_RETURN(*results, cohort::Evaluate(*prompts_, parts_.algorithm.reward_scale,
+                                                     serving_->dispatcher(), StepDeadline()));
+  for (const EvalResult& result : *results) {
+    COHORT_LOG(INFO) << absl::StrFormat(
+        "evaluation %s at step %d: accuracy %.3f over %d rows (%d unscorable, %d prompts failed)",
+        result.name, step(), result.accuracy, result.rows, result.unscorable, result.failed);
+  }
+  if (!results->empty() && step() > 0) {
+    totals_.has_after = true;
+    totals_.heldout_after = (*results)[0].accuracy;
+  }
+  return absl::OkStatus();
+}
+
+void LearnerRun::KeepCheckpoint(const std::vector<EvalResult>& evaluation) {
+  const int64_t every = config().checkpoint().every_steps();
+  const CheckpointStore::Best best = parts_.checkpoints->best();
+  const bool better = config().checkpoint().keep_best() && !evaluation.empty() &&
+                      evaluation[0].rows > 0 &&
+                      (best.step < 0 || evaluation[0].accuracy > best.score);
+  const bool due = step() == config().run().steps() || (every > 0 && step() % every == 0);
+  if (!due && !better) return;
+  if (!SaveCheckpoint() || !better) return;
+  const absl::Status marked = parts_.checkpoints->MarkBest(step(), evaluation[0].accuracy);
+  if (!marked.ok()) COHORT_LOG(ERROR) << "best checkpoint: " << marked.message();
+}
+
+// Training goes on without it; the next one is tried again.
+bool LearnerRun::SaveCheckpoint() {
+  const PhaseTimer::Scope phase(&timer_, metric::kPhaseCheckpoint);
+  CheckpointState state;
+  state.step = step();
+  state.version = step();
+  state.optimizer_steps = parts_.trainer->optimizer().steps();
+  state.kl_coef = parts_.trainer->kl_coef();
+  state.config_hash = SemanticHash(parts_.semantic);
+  state.extra_json = ExtraState();
+  const absl::Time start = absl::Now();
+  const absl::Status status =
+      parts_.checkpoints->Save(*parts_.model, parts_.trainer->optimizer(), state);
+  reporter_->CheckpointWritten(absl::ToDoubleSeconds(absl::Now() - start), status.ok());
+  if (!status.ok()) {
+    COHORT_LOG(ERROR) << "ALERT checkpoint_failed: step " << step() << ": " << status.message()
+                      << ". Training continues; the next checkpoint will be tried";
+    return false;
+  }
+  saved_step_ = step();
+  return true;
+}
+
+std::string LearnerRun::ExtraState() const {
+  const DispatchCursor cursor = serving_->dispatcher().Cursor();
+  nlohmann::json json = nlohmann::json::parse(totals_.ToJson());
+  json["cursor"] = {{"next_ordinal", cursor.next_ordinal}, {"holes", cursor.holes}};
+  return json.dump();
+}
+
+// The phases since the last call, with the step's own ones in the place of "train".
+std::map<std::string, double> LearnerRun::TakePhases(const StepReport* report) {
+  std::map<std::string, double> seconds = timer_.Take();
+  double train = seconds[kPhaseTrain];
+  seconds.erase(kPhaseTrain);
+  if (report != nullptr) {
+    const PhaseSeconds& own = report->seconds;
+    seconds[metric::kPhasePrepare] = own.prepare;
+    seconds[metric::kPhaseForward] = own.forward;
+    seconds[metric::kPhaseBackward] = own.backward;
+    seconds[metric::kPhaseAllReduce] = own.allreduce;
+    seconds[metric::kPhaseOptimizer] = own.optimizer;
+    train -= own.prepare + own.forward + own.backward + own.allreduce + own.optimizer;
+  }
+  seconds[metric::kPhaseOther] += std::max(0.0, train);
+  return seconds;
+}
+
+absl::Status LearnerRun::Finish(const absl::Status& trained) {
+  timer_.Enter(metric::kPhaseOther);
+  // What the signal cut short is not an error; its weights are those before the step.
+  absl::Status status = stopping() && absl::IsCancelled(trained) ? absl::OkStatus() : trained;
+  const bool sane = status.ok() || absl::IsResourceExhausted(status);
+  if (!sane) reporter_->NonFinite(std::string(status.message()));
+  if (sane && step() > saved_step_) SaveCheckpoint();
+  const absl::Status stopped =
+      sane ? SendCommand(*parts_.collective, RankCommand::Kind::kStop, 0, {}) : absl::OkStatus();
+  if (!sane || !stopped.ok()) parts_.collective->Abort();
+  const absl::Status summary = reporter_->WriteSummary(totals_, step());
+  serving_->Stop(step() == config().run().steps() ? "the run is complete" : "the learner stops",
+                 stopping() ? absl::Seconds(3) : absl::Seconds(15));
+  if (!status.ok()) return status;
+  return stopped.ok() ? summary : stopped;
+}
+
+// The run that a signal should close, while there is one.
+class CurrentRun {
+ public:
+  void Set(LearnerRun* run) {
+    absl::MutexLock lock(&mu_);
+    run_ = run;
+    if (closed_ && run_ != nullptr) run_->Close();
+  }
+  void Close() {
+    absl::MutexLock lock(&mu_);
+    closed_ = true;
+    if (run_ != nullptr) run_->Close();
+  }
+
+ private:
+  absl::Mutex mu_;
+  LearnerRun* run_ ABSL_GUARDED_BY(mu_) = nullptr;
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+absl::Status RunRankZero(const LearnerArgs& args, LearnerParts* parts, const StopWatcher* watcher,
+                         CurrentRun* current) {
+  LearnerRun run(args, parts, watcher);
+  COHORT_RETURN_IF_ERROR(run.Prepare());
+  current->Set(&run);
+  const absl::Status status = run.Run();
+  current->Set(nullptr);
+  return status;
+}
+
+}  // namespace
+
+absl::Status RunLearner(const LearnerArgs& args, StopSignal* stop) {
+  const bool first = args.rank == 0;
+  std::atomic<bool> cancelled{false};
+  std::atomic<Collective*> collective{nullptr};  // set: started
+  absl::Notification followed;
+  CurrentRun current;
+  std::unique_ptr<LearnerParts> parts;
+  StopWatcher watcher(stop, [&] {
+    // Nothing has been trained yet, and a peer may never come: no reason to wait.
+    if (collective == nullptr) _exit(0);
+    cancelled = true;
+    current.Close();
+    // Rank 0 tells the others when to stop; one that is gone tells nobody.
+    if (first || followed.WaitForNotificationWithTimeout(kRankZeroStops)) return;
+    collective.load()->Abort();
+  });
+  COHORT_ASSIGN_OR_RETURN(parts, StartLearner(args, [&] { return first && cancelled.load(); }));
+  collective = parts->collective.get();
+  if (first) return RunRankZero(args, parts.get(), &watcher, &current);
+  const absl::Status status = FollowRankZero(*parts->collective, *parts->trainer);
+  followed.Notify();
+  return status;
+}
+
+}  // namespace cohort

@@ -1,0 +1,188 @@
+#include "services/learner/serving.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/rl/staleness.h"
+#include "common/telemetry/metric_names.h"
+#include "services/learner/training_config.h"
+
+namespace cohort {
+namespace {
+
+constexpr absl::Duration kTick = absl::Seconds(2);
+
+std::string ToJson(const google::protobuf::Message& message) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  (void)google::protobuf::util::MessageToJsonString(message, &json, options);
+  return json;
+}
+
+// The data order of a resumed run.
+DispatchCursor CursorOf(const LearnerParts& parts) {
+  DispatchCursor cursor;
+  if (!parts.resumed) return cursor;
+  const auto json = nlohmann::json::parse(parts.resumed->extra_json, nullptr, false);
+  if (!json.is_object() || !json.contains("cursor")) return cursor;
+  cursor.next_ordinal = json["cursor"].value("next_ordinal", uint64_t{0});
+  cursor.holes = json["cursor"].value("holes", std::vector<uint64_t>());
+  return cursor;
+}
+
+WeightStore::Options StoreOptions(const v1::RunConfig& config) {
+  WeightStore::Options options;
+  options.block_bytes = int64_t{config.weights().block_kib()} << 10;
+  options.keep_versions = config.weights().keep_versions();
+  options.codec = config.weights().codec();
+  return options;
+}
+
+}  // namespace
+
+LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
+                               const PromptMaker* prompts, RunReporter* reporter, PhaseTimer* timer)
+    : args_(args), parts_(parts), reporter_(reporter), timer_(timer), started_(absl::Now()) {
+  const int64_t first_step = parts->resumed ? parts->resumed->step : 0;
+  dispatcher_ = std::make_unique<Dispatcher>(
+      MakeDispatcherOptions(parts->config),
+      [prompts](uint64_t ordinal) { return prompts->Train(ordinal); },
+      MakeGroupFilter(parts->algorithm), &log_, Clock::Real(), CursorOf(*parts), first_step);
+  store_ = std::make_unique<WeightStore>(StoreOptions(parts->config));
+  SessionService::Options options;
+  for (const SemanticValue& field : parts->semantic) options.semantic[field.name] = field.value;
+  options.resolved_config = ToJson(parts->config);
+  options.heartbeat = absl::Seconds(parts->config.rollout().heartbeat_seconds());
+  options.credit_bytes = uint64_t(parts->config.rollout().credit_megabytes()) << 20;
+  options.fill_status = [this](v1::StatusReply* reply) { FillStatus(reply); };
+  session_ = std::make_unique<SessionService>(options, dispatcher_.get());
+  weights_ = std::make_unique<WeightService>(WeightService::Options{}, store_.get());
+}
+
+LearnerServing::~LearnerServing() { Stop("the learner ends", absl::ZeroDuration()); }
+
+absl::Status LearnerServing::Publish(int64_t version) {
+  std::vector<PublishedTensor> tensors;
+  for (const NamedTensor& parameter : parts_->model->NamedParameters()) {
+    tensors.push_back({parameter.name, parameter.tensor.detach()});
+  }
+  COHORT_RETURN_IF_ERROR(store_->Publish(version, tensors));
+  session_->SetCurrentVersion(version);
+  weights_->Notify();
+  dispatcher_->SetVersion(version);
+  return absl::OkStatus();
+}
+
+absl::Status LearnerServing::Start() {
+  ServerHost::Options options;
+  options.listen = args_.listen.empty() ? parts_->config.learner().listen() : args_.listen;
+  options.services = {session_->grpc_service(), weights_->grpc_service()};
+  COHORT_ASSIGN_OR_RETURN(server_, ServerHost::Start(options));
+
+  HttpCallbacks callbacks;
+  callbacks.ready = [] { return absl::OkStatus(); };
+  callbacks.status_json = [this] { return StatusJson(); };
+  const std::string http =
+      args_.http_listen.empty() ? parts_->config.learner().http_listen() : args_.http_listen;
+  COHORT_ASSIGN_OR_RETURN(http_, HttpHost::Start(http, &reporter_->registry(), callbacks));
+  {
+    absl::MutexLock lock(&mu_);
+    http_address_ = http_->address();
+  }
+  ticker_ = std::thread([this] {
+    while (!ended_.WaitForNotificationWithTimeout(kTick)) Tick();
+  });
+  const std::string file =
+      args_.address_file.empty() ? parts_->OutPath(metric::kAddressFile) : args_.address_file;
+  COHORT_LOG(INFO) << "listening on " << server_->address() << ", http://" << http_->address();
+  return WriteFileAtomic(file, server_->address() + "\n");
+}
+
+void LearnerServing::Tick() {
+  const v1::RunConfig& config = parts_->config;
+  reporter_->Fleet(
+      dispatcher_->Counts(),
+      AdmissionWindow(config.rollout().max_staleness(), config.learner().prompts_per_step()),
+      *session_);
+}
+
+void LearnerServing::Progress(int64_t step, double seconds_per_step) {
+  absl::MutexLock lock(&mu_);
+  step_ = step;
+  seconds_per_step_ = seconds_per_step;
+}
+
+void LearnerServing::FillStatus(v1::StatusReply* reply) const {
+  const v1::RunConfig& config = parts_->config;
+  reply->set_run(config.run().name());
+  reply->set_steps(config.run().steps());
+  reply->set_weight_version(store_->newest());
+  reply->set_phase(timer_->phase());
+  reply->set_seconds_in_phase(timer_->seconds_in_phase());
+  reply->set_seconds_running(absl::ToDoubleSeconds(absl::Now() - started_));
+  {
+    absl::MutexLock lock(&mu_);
+    reply->set_step(step_);
+    reply->set_seconds_left(seconds_per_step_ < 0
+                                ? -1
+                                : seconds_per_step_ *
+                                      static_cast<double>(config.run().steps() - step_));
+    reply->set_http_address(http_address_);
+  }
+  const LedgerCounts counts = dispatcher_->Counts();
+  auto& ordinals = *reply->mutable_ordinals();
+  ordinals["dispatched"] = static_cast<int64_t>(counts.dispatched);
+  ordinals["in_flight"] = static_cast<int64_t>(counts.in_flight);
+  ordinals["buffered"] = static_cast<int64_t>(counts.buffered);
+  for (size_t i = 0; i < counts.ended.size(); ++i) {
+    ordinals[std::string(OrdinalEndName(static_cast<OrdinalEnd>(i)))] =
+        static_cast<int64_t>(counts.ended[i]);
+  }
+  for (size_t i = 0; i < counts.deliveries.size(); ++i) {
+    (*reply->mutable_deliveries())[std::string(DeliveryName(static_cast<Delivery>(i)))] =
+        static_cast<int64_t>(counts.deliveries[i]);
+  }
+  const MetricRow row = reporter_->last_row();
+  for (const auto& [key, value] : row.values()) {
+    if (const double* number = std::get_if<double>(&value)) {
+      (*reply->mutable_metrics())[key] = *number;
+    } else if (const int64_t* integer = std::get_if<int64_t>(&value)) {
+      (*reply->mutable_metrics())[key] = static_cast<double>(*integer);
+    }
+  }
+}
+
+std::string LearnerServing::StatusJson() const {
+  v1::StatusReply reply;
+  FillStatus(&reply);
+  for (const v1::WorkerStatus& worker : session_->Workers()) *reply.add_workers() = worker;
+  return ToJson(reply);
+}
+
+void LearnerServing::Stop(const std::string& reason, absl::Duration limit) {
+  if (stopped_) return;
+  stopped_ = true;
+  dispatcher_->Close();
+  if (server_ != nullptr) {
+    const int left = session_->Drain(reason, limit);
+    if (left > 0) COHORT_LOG(WARNING) << left << " workers did not say goodbye in time";
+  }
+  if (ticker_.joinable()) {
+    ended_.Notify();
+    ticker_.join();
+  }
+  if (http_ != nullptr) http_->Stop();
+  session_->Shutdown();
+  weights_->Shutdown();
+  if (server_ != nullptr) server_->Shutdown(absl::Seconds(1));
+}
+
+}  // namespace cohort

@@ -1,0 +1,72 @@
+// Rank 0's side towards workers and watchers: dispatcher, weight store, gRPC and HTTP ports.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "common/dispatch/dispatcher.h"
+#include "common/rpc/server_host.h"
+#include "common/telemetry/http_host.h"
+#include "common/telemetry/phase_timer.h"
+#include "common/weights/weight_store.h"
+#include "services/learner/prompt_feed.h"
+#include "services/learner/reporting.h"
+#include "services/learner/session_service.h"
+#include "services/learner/startup.h"
+#include "services/learner/weight_service.h"
+
+namespace cohort {
+
+// Publish and Progress by the main thread; the rest as its parts say.
+class LearnerServing {
+ public:
+  // All outlive this object.
+  LearnerServing(const LearnerArgs& args, LearnerParts* parts, const PromptMaker* prompts,
+                 RunReporter* reporter, PhaseTimer* timer);
+  ~LearnerServing();
+
+  // The weights of the model become `version`; workers hear of it once Start was called.
+  absl::Status Publish(int64_t version);
+  // Opens both ports and writes the address file.
+  absl::Status Start();
+  // What Status shows.
+  void Progress(int64_t step, double seconds_per_step);
+  // Workers finish and say goodbye; then both ports close. Idempotent.
+  void Stop(const std::string& reason, absl::Duration limit);
+
+  Dispatcher& dispatcher() { return *dispatcher_; }
+  SessionService& session() { return *session_; }
+  std::string weights_hash() const { return store_->weights_hash(store_->newest()); }
+
+ private:
+  void FillStatus(v1::StatusReply* reply) const;
+  std::string StatusJson() const;
+  void Tick();
+
+  const LearnerArgs args_;
+  LearnerParts* const parts_;
+  RunReporter* const reporter_;
+  PhaseTimer* const timer_;
+  const absl::Time started_;
+  MemoryGroupLog log_;
+  std::unique_ptr<Dispatcher> dispatcher_;
+  std::unique_ptr<WeightStore> store_;
+  std::unique_ptr<SessionService> session_;
+  std::unique_ptr<WeightService> weights_;
+  std::unique_ptr<ServerHost> server_;
+  std::unique_ptr<HttpHost> http_;
+  bool stopped_ = false;
+  absl::Notification ended_;
+  std::thread ticker_;
+  mutable absl::Mutex mu_;
+  int64_t step_ ABSL_GUARDED_BY(mu_) = 0;
+  double seconds_per_step_ ABSL_GUARDED_BY(mu_) = -1;
+  std::string http_address_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace cohort

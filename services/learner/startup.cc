@@ -1,0 +1,130 @@
+#include "services/learner/startup.h"
+
+#include <c10/core/GradMode.h>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/file.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/model/model_hash.h"
+#include "common/telemetry/metric_names.h"
+#include "common/tensor/device.h"
+#include "services/learner/training_config.h"
+
+namespace cohort {
+namespace {
+
+absl::Status LoadConfiguration(const LearnerArgs& args, LearnerParts* parts) {
+  COHORT_ASSIGN_OR_RETURN(parts->config, LoadResolvedConfig(args.config_path, args.overrides));
+  parts->out = args.out.empty() ? parts->config.run().out() : args.out;
+  parts->config.mutable_run()->set_out(parts->out);
+  COHORT_RETURN_IF_ERROR(SetComputeThreads(parts->config.learner().threads()));
+  return MakeFolders(parts->out);
+}
+
+absl::StatusOr<CausalLmOptions> ModelOptions(const LearnerParts& parts) {
+  CausalLmOptions options;
+  COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(parts.config.model().device()));
+  COHORT_ASSIGN_OR_RETURN(options.dtype,
+                          ResolveDtype(parts.config.model().dtype(), options.device));
+  return options;
+}
+
+absl::Status LoadModel(LearnerParts* parts) {
+  const std::string& path = parts->config.model().path();
+  COHORT_ASSIGN_OR_RETURN(CausalLmOptions options, ModelOptions(*parts));
+  parts->config.mutable_model()->set_dtype(DtypeName(options.dtype));
+  COHORT_ASSIGN_OR_RETURN(parts->tokenizer, Tokenizer::Load(path));
+  options.trainable = true;
+  COHORT_ASSIGN_OR_RETURN(parts->model, CausalLm::Load(path, options));
+  if (parts->tokenizer->vocab_size() > parts->model->config().vocab_size) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": the tokenizer has ids up to ", parts->tokenizer->vocab_size() - 1,
+                     " but the model only ", parts->model->config().vocab_size,
+                     " embeddings; they are not of one model"));
+  }
+  if (parts->algorithm.kl.placement != KlPlacement::kNone) {
+    options.trainable = false;
+    COHORT_ASSIGN_OR_RETURN(parts->reference, CausalLm::Load(path, options));
+  }
+  COHORT_ASSIGN_OR_RETURN(parts->model_hash, ModelContentHash(path));
+  parts->semantic = SemanticFields(parts->config, parts->model_hash);
+  return absl::OkStatus();
+}
+
+absl::Status MeetRanks(const LearnerArgs& args, LearnerParts* parts) {
+  if (args.world == 1) {
+    parts->collective = MakeLocalCollective();
+    return absl::OkStatus();
+  }
+  C10dOptions options;
+  options.rank = args.rank;
+  options.world_size = args.world;
+  const size_t colon = args.store.rfind(':');
+  if (colon == std::string::npos ||
+      !absl::SimpleAtoi(args.store.substr(colon + 1), &options.store_port)) {
+    return absl::InvalidArgumentError(absl::StrCat("--store: expected HOST:PORT where the ",
+                                                   args.world, " ranks meet, found \"", args.store,
+                                                   "\""));
+  }
+  options.store_host = args.store.substr(0, colon);
+  options.backend = parts->model->options().device.is_cuda() ? "nccl" : "gloo";
+  // The others wait here while rank 0 waits for a batch or for an evaluation.
+  options.timeout =
+      absl::Seconds(2 * parts->config.learner().step_timeout_seconds()) + absl::Minutes(1);
+  COHORT_ASSIGN_OR_RETURN(parts->collective, MakeC10dCollective(options));
+  COHORT_LOG(INFO) << "rank " << args.rank << " of " << args.world << " met the others";
+  return absl::OkStatus();
+}
+
+absl::Status Resume(LearnerParts* parts) {
+  const absl::StatusOr<std::string> newest = parts->checkpoints->Newest();
+  if (!newest.ok()) {
+    COHORT_LOG(WARNING) << "nothing to resume (" << newest.status().message() << "); starting from "
+                        << parts->config.model().path();
+    return absl::OkStatus();
+  }
+  COHORT_ASSIGN_OR_RETURN(
+      parts->resumed, LoadCheckpoint(*newest, parts->model.get(), &parts->trainer->optimizer()));
+  const std::string hash = SemanticHash(parts->semantic);
+  if (parts->resumed->config_hash != hash) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        *newest, " was written under another configuration (hash ", parts->resumed->config_hash,
+        ", now ", hash, "); resume with the run's own config.yaml or start a new run"));
+  }
+  parts->trainer->Restore(parts->resumed->step, parts->resumed->kl_coef);
+  COHORT_LOG(INFO) << "resumed from " << *newest << ", step " << parts->resumed->step;
+  return absl::OkStatus();
+}
+
+absl::Status MakeTrainer(const LearnerArgs& args, std::function<bool()> cancelled,
+                         LearnerParts* parts) {
+  COHORT_ASSIGN_OR_RETURN(TrainerOptions options, MakeTrainerOptions(parts->config));
+  options.cancelled = std::move(cancelled);
+  parts->trainer = std::make_unique<Trainer>(options, parts->model.get(), parts->reference.get(),
+                                             parts->collective.get());
+  parts->checkpoints = std::make_unique<CheckpointStore>(parts->OutPath(metric::kCheckpointFolder),
+                                                         parts->config.checkpoint().keep_last());
+  // Rank 0 clears what an interrupted write left before anybody reads.
+  if (args.rank == 0) COHORT_RETURN_IF_ERROR(parts->checkpoints->Open());
+  COHORT_RETURN_IF_ERROR(parts->collective->Barrier("start"));
+  if (args.resume) COHORT_RETURN_IF_ERROR(Resume(parts));
+  return parts->trainer->SyncWeights();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LearnerParts>> StartLearner(const LearnerArgs& args,
+                                                           std::function<bool()> cancelled) {
+  auto parts = std::make_unique<LearnerParts>();
+  COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
+  COHORT_ASSIGN_OR_RETURN(const TrainerOptions options, MakeTrainerOptions(parts->config));
+  parts->algorithm = options.algorithm;
+  COHORT_RETURN_IF_ERROR(LoadModel(parts.get()));
+  COHORT_RETURN_IF_ERROR(MeetRanks(args, parts.get()));
+  COHORT_RETURN_IF_ERROR(MakeTrainer(args, std::move(cancelled), parts.get()));
+  return parts;
+}
+
+}  // namespace cohort

@@ -1,0 +1,54 @@
+// What every rank of the learner holds: configuration, model, collective, trainer, checkpoints.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/collective/collective.h"
+#include "common/config/config.h"
+#include "common/model/causal_lm.h"
+#include "common/text/tokenizer.h"
+#include "common/train/checkpoint.h"
+#include "common/train/trainer.h"
+
+namespace cohort {
+
+struct LearnerArgs {
+  std::string config_path;
+  std::vector<std::string> overrides;  // --set
+  std::string listen;                  // empty: learner.listen
+  std::string http_listen;             // empty: learner.http_listen
+  int rank = 0;
+  int world = 1;
+  std::string store;         // HOST:PORT where ranks meet; not needed by one rank
+  std::string out;           // empty: run.out
+  std::string address_file;  // empty: `address` in the run's folder
+  bool resume = false;
+};
+
+// Made in this order, ended in the reverse one.
+struct LearnerParts {
+  v1::RunConfig config;  // resolved, every `auto` decided
+  AlgorithmSpec algorithm;
+  std::string out;  // the run's folder
+  std::string model_hash;
+  std::vector<SemanticValue> semantic;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<CausalLm> model, reference;  // reference: null without a KL term
+  std::unique_ptr<Collective> collective;
+  std::unique_ptr<Trainer> trainer;
+  std::unique_ptr<CheckpointStore> checkpoints;
+  std::optional<CheckpointState> resumed;
+
+  std::string OutPath(const std::string& name) const { return out + "/" + name; }
+};
+
+// Loads and checks everything, meets the other ranks, restores the newest checkpoint when asked to.
+// `cancelled` becomes TrainerOptions::cancelled.
+absl::StatusOr<std::unique_ptr<LearnerParts>> StartLearner(const LearnerArgs& args,
+                                                           std::function<bool()> cancelled);
+
+}  // namespace cohort

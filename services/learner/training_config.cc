@@ -1,0 +1,102 @@
+#include "services/learner/training_config.h"
+
+#include <algorithm>
+
+#include "common/base/status_macros.h"
+#include "common/config/algorithm.h"
+#include "common/rl/filter.h"
+#include "common/train/batch.h"
+
+namespace cohort {
+namespace {
+
+LrSchedule MapSchedule(v1::Schedule schedule) {
+  switch (schedule) {
+    case v1::SCHEDULE_CONSTANT:
+      return LrSchedule::kConstant;
+    case v1::SCHEDULE_LINEAR:
+      return LrSchedule::kLinear;
+    case v1::SCHEDULE_COSINE:
+      return LrSchedule::kCosine;
+  }
+  return LrSchedule::kConstant;
+}
+
+LrOptions MakeLr(const v1::RunConfig& config) {
+  LrOptions lr;
+  lr.lr = config.optimizer().lr();
+  lr.schedule = MapSchedule(config.optimizer().schedule());
+  lr.warmup_steps = config.optimizer().warmup_steps();
+  lr.total_steps = config.run().steps() * UpdatesPerBatch(config);
+  lr.min_lr_ratio = config.optimizer().min_lr_ratio();
+  return lr;
+}
+
+std::optional<OrdinalEnd> EndOf(PromptVerdict verdict) {
+  switch (verdict) {
+    case PromptVerdict::kKeep:
+      return std::nullopt;
+    case PromptVerdict::kAllRight:
+      return OrdinalEnd::kAllRight;
+    case PromptVerdict::kAllWrong:
+      return OrdinalEnd::kAllWrong;
+    case PromptVerdict::kOutOfBand:
+      return OrdinalEnd::kBand;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+absl::StatusOr<TrainerOptions> MakeTrainerOptions(const v1::RunConfig& config) {
+  TrainerOptions options;
+  COHORT_ASSIGN_OR_RETURN(options.algorithm, ToAlgorithmSpec(config));
+  options.mini_batches = config.learner().mini_batches();
+  options.epochs = config.learner().epochs();
+  options.tokens_per_micro_batch = config.learner().tokens_per_micro_batch();
+  options.adamw.beta1 = config.optimizer().beta1();
+  options.adamw.beta2 = config.optimizer().beta2();
+  options.adamw.eps = config.optimizer().eps();
+  options.adamw.weight_decay = config.optimizer().weight_decay();
+  options.lr = MakeLr(config);
+  options.max_grad_norm = config.optimizer().max_grad_norm();
+  options.checkpoint_activations = config.model().checkpoint_activations();
+  options.seed = config.run().seed();
+  return options;
+}
+
+Dispatcher::Options MakeDispatcherOptions(const v1::RunConfig& config) {
+  Dispatcher::Options options;
+  options.run_seed = config.run().seed();
+  options.groups_per_step = config.learner().prompts_per_step();
+  options.max_staleness = config.rollout().max_staleness();
+  options.consume_in_order = config.rollout().consume() == v1::CONSUME_ORDINAL;
+  options.lease_duration = absl::Seconds(config.rollout().lease_seconds());
+  options.last_step = config.run().steps();
+  const v1::PromptFilter& filter = config.algorithm().filter().prompts();
+  int64_t rounds = 0;
+  if (filter.has_dynamic()) rounds = filter.dynamic().max_rounds();
+  if (filter.has_band()) rounds = filter.band().max_rounds();
+  options.max_prompts_per_batch = rounds * options.groups_per_step;
+  return options;
+}
+
+GroupFilter MakeGroupFilter(const AlgorithmSpec& spec) {
+  return [spec](const Group& group) -> std::optional<OrdinalEnd> {
+    std::vector<double> accuracy;
+    bool row_left = false;
+    for (const Row& row : group.rows) {
+      if (row.unscorable || row.finish == FinishReason::kAborted) continue;
+      accuracy.push_back(RowAccuracy(group, row, spec.reward_scale));
+      const bool dropped =
+          spec.row_filter.kind == RowFilter::kDropTruncated && row.finish == FinishReason::kLength;
+      row_left = row_left || !dropped;
+    }
+    if (accuracy.empty()) return OrdinalEnd::kUnscorable;
+    if (!row_left) return OrdinalEnd::kNoRows;
+    if (spec.prompt_filter.kind == PromptFilter::kNone) return std::nullopt;
+    return EndOf(JudgePrompt(spec.prompt_filter, accuracy));
+  };
+}
+
+}  // namespace cohort
