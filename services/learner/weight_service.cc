@@ -93,14 +93,15 @@ class Follower final : public StreamHandler, public std::enable_shared_from_this
 
   // Announces the newest version unless it was announced before or nobody follows yet.
   void Announce() {
-    const v1::Announcement announcement = hub_->store()->Announce();
+    // Two threads may be here: the older version must not be sent last.
+    absl::MutexLock one_at_a_time(&announce_mu_);
+    v1::WeightReply reply;
+    *reply.mutable_announcement() = hub_->store()->Announce();
     {
       absl::MutexLock lock(&mu_);
-      if (!following_ || announcement.version() <= announced_) return;
-      announced_ = announcement.version();
+      if (!following_ || reply.announcement().version() <= announced_) return;
+      announced_ = reply.announcement().version();
     }
-    v1::WeightReply reply;
-    *reply.mutable_announcement() = announcement;
     stream_->Send(EncodeMessage(reply), Lane::kControl);
     hub_->Count([](WeightCounters& counters) { ++counters.announcements; });
   }
@@ -191,6 +192,7 @@ class Follower final : public StreamHandler, public std::enable_shared_from_this
 
   FollowerHub* const hub_;
   const std::shared_ptr<ByteStream> stream_;
+  absl::Mutex announce_mu_;  // taken before mu_ and the hub's
   mutable absl::Mutex mu_;
   bool following_ ABSL_GUARDED_BY(mu_) = false;
   int64_t announced_ ABSL_GUARDED_BY(mu_) = -1;
