@@ -1,0 +1,160 @@
+#include "common/train/checkpoint.h"
+
+#include <ATen/ATen.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "common/base/file.h"
+#include "common/base/status_matchers.h"
+#include "common/train/train_testing.h"
+
+namespace cohort {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+struct Learner {
+  explicit Learner(at::ScalarType dtype)
+      : model(TinyTrainModel(dtype)),
+        collective(MakeLocalCollective()),
+        trainer(TinyOptions(), model.get(), nullptr, collective.get()) {}
+
+  void Train(int steps) {
+    for (int i = 0; i < steps; ++i) {
+      const uint64_t seed = 100 + static_cast<uint64_t>(trainer.batches());
+      const std::vector<Group> groups = MakeGroups(2, 4, 31, seed);
+      COHORT_ASSERT_OK(trainer.Step(groups, trainer.batches()));
+    }
+  }
+
+  CheckpointState State() const {
+    CheckpointState state;
+    state.step = state.version = trainer.batches();
+    state.optimizer_steps = trainer.optimizer().steps();
+    state.config_hash = "abc";
+    state.extra_json = "{\"cursor\": 5}";
+    return state;
+  }
+
+  std::unique_ptr<CausalLm> model;
+  std::unique_ptr<Collective> collective;
+  Trainer trainer;
+};
+
+class Checkpoint : public testing::TestWithParam<at::ScalarType> {};
+
+TEST_P(Checkpoint, ResumingContinuesAsIfNothingHadHappened) {
+  TemporaryFolder folder;
+  Learner whole(GetParam());
+  whole.Train(2);
+  CheckpointStore store(folder.path() + "/checkpoints", 2);
+  COHORT_ASSERT_OK(store.Open());
+  COHORT_ASSERT_OK(store.Save(*whole.model, whole.trainer.optimizer(), whole.State()));
+  whole.Train(3);
+
+  Learner resumed(GetParam());
+  COHORT_ASSERT_OK_AND_ASSIGN(const std::string newest, store.Newest());
+  COHORT_ASSERT_OK_AND_ASSIGN(
+      const CheckpointState state,
+      LoadCheckpoint(newest, resumed.model.get(), &resumed.trainer.optimizer()));
+  EXPECT_EQ(state.step, 2);
+  EXPECT_EQ(state.config_hash, "abc");
+  EXPECT_THAT(state.extra_json, HasSubstr("5"));
+  resumed.trainer.Restore(state.step, state.kl_coef);
+  resumed.Train(3);
+  EXPECT_EQ(WeightDifference(*resumed.model, *whole.model), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, Checkpoint,
+                         testing::Values(at::kFloat, at::kBFloat16, at::kDouble),
+                         [](const auto& tested) {
+                           return std::string(at::toString(tested.param));
+                         });
+
+TEST(CheckpointStore, KeepsTheLastOnesAndTheBest) {
+  TemporaryFolder folder;
+  CheckpointStore store(folder.path(), 2);
+  COHORT_ASSERT_OK(store.Open());
+  Learner learner(at::kFloat);
+  for (int step = 1; step <= 5; ++step) {
+    learner.trainer.Restore(step, 0);
+    COHORT_ASSERT_OK(store.Save(*learner.model, learner.trainer.optimizer(), learner.State()));
+    if (step != 2) continue;
+    COHORT_ASSERT_OK(store.MarkBest(2, 0.75));
+  }
+  EXPECT_THAT(store.Steps(), ElementsAre(2, 4, 5));
+  CheckpointStore again(folder.path(), 2);
+  COHORT_ASSERT_OK(again.Open());
+  EXPECT_EQ(again.best().step, 2);
+  EXPECT_EQ(again.best().score, 0.75);
+  COHORT_ASSERT_OK(again.MarkBest(5, 0.8));
+  EXPECT_THAT(again.Steps(), ElementsAre(4, 5));
+}
+
+TEST(CheckpointStore, WhatAnInterruptedWriteLeftIsRemovedAndNeverRead) {
+  TemporaryFolder folder;
+  std::filesystem::create_directories(folder.path() + "/.writing-7");
+  std::filesystem::create_directories(folder.path() + "/step-00000009");  // without its state
+  COHORT_ASSERT_OK(WriteFileAtomic(folder.path() + "/.writing-7/model.safetensors", "half"));
+  CheckpointStore store(folder.path(), 2);
+  COHORT_ASSERT_OK(store.Open());
+  EXPECT_FALSE(std::filesystem::exists(folder.path() + "/.writing-7"));
+  EXPECT_THAT(store.Newest(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no checkpoint")));
+}
+
+TEST(CheckpointStore, DamagedStateNamesTheFile) {
+  TemporaryFolder folder;
+  COHORT_ASSERT_OK(WriteFileAtomic(folder.path() + "/state.json", "{\"step\": \"x\"}"));
+  Learner learner(at::kFloat);
+  EXPECT_THAT(LoadCheckpoint(folder.path(), learner.model.get(), &learner.trainer.optimizer()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("state.json")));
+}
+
+TEST(CheckpointStore, AnotherModelsCheckpointIsRefused) {
+  TemporaryFolder folder;
+  CheckpointStore store(folder.path(), 2);
+  COHORT_ASSERT_OK(store.Open());
+  Learner learner(at::kFloat);
+  COHORT_ASSERT_OK(store.Save(*learner.model, learner.trainer.optimizer(), learner.State()));
+  auto other = TinyTrainModel(at::kFloat, true, /*vocab=*/37);
+  AdamW optimizer(other.get(), {});
+  EXPECT_THAT(LoadCheckpoint(store.PathOf(0), other.get(), &optimizer),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("another model")));
+}
+
+// In a child, where files may not grow beyond a few bytes, as on a full disk.
+int SaveOnAFullDisk(const std::string& folder) {
+  Learner learner(at::kFloat);
+  CheckpointStore store(folder, 2);
+  if (!store.Open().ok()) return 2;
+  signal(SIGXFSZ, SIG_IGN);
+  rlimit limit{};
+  getrlimit(RLIMIT_FSIZE, &limit);
+  rlimit small = limit;
+  small.rlim_cur = 4096;
+  setrlimit(RLIMIT_FSIZE, &small);
+  if (store.Save(*learner.model, learner.trainer.optimizer(), learner.State()).ok()) return 3;
+  if (std::filesystem::exists(folder + "/.writing-0")) return 4;
+  if (!store.Steps().empty()) return 5;
+  setrlimit(RLIMIT_FSIZE, &limit);
+  if (!store.Save(*learner.model, learner.trainer.optimizer(), learner.State()).ok()) return 6;
+  return store.Steps().size() == 1 ? 0 : 7;
+}
+
+TEST(CheckpointStore, AFullDiskLeavesNothingBehindAndTheNextWriteWorks) {
+  TemporaryFolder folder;
+  const pid_t child = fork();
+  if (child == 0) _exit(SaveOnAFullDisk(folder.path()));
+  int status = 0;
+  waitpid(child, &status, 0);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+}  // namespace
+}  // namespace cohort
