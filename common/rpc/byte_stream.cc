@@ -172,16 +172,17 @@ void ByteStream::End(const absl::Status& status) {
 }
 
 void ByteStream::AllDone(const absl::Status& status) {
-  std::shared_ptr<ByteStream> self;  // outlives the lock
-  bool close_here = false;
+  // This runs on a thread of gRPC's, which must not drop the last reference: with it may go the
+  // last one to the channel, and gRPC would then destroy the queue that this very thread serves.
+  std::shared_ptr<ByteStream> self;
   {
     absl::MutexLock lock(&mu_);
-    self = self_;
     closing_ = cancelled_.has_value() ? *cancelled_ : status;
-    if (handling_) return;
-    close_here = !executor_->Post([self] { self->Close(); });
+    if (handling_) return;  // Handle closes
+    self = self_;
   }
-  if (close_here) Close();
+  ByteStream* const stream = self.get();
+  if (!executor_->Post([self = std::move(self)] { self->Close(); })) stream->Close();
 }
 
 void ByteStream::Close() {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/log.h"
@@ -35,7 +36,13 @@ grpc::ChannelArguments Arguments() {
   return arguments;
 }
 
-void LogAsDebug(gpr_log_func_args* args) { COHORT_LOG(DEBUG) << "grpc: " << args->message; }
+void LogAsDebug(gpr_log_func_args* args) {
+  if (absl::StrContains(args->message, "assertion failed")) {  // the process is about to abort
+    COHORT_LOG(ERROR) << "grpc: " << args->file << ":" << args->line << ": " << args->message;
+  } else {
+    COHORT_LOG(DEBUG) << "grpc: " << args->message;
+  }
+}
 
 void LogProtobufAsDebug(google::protobuf::LogLevel, const char*, int, const std::string& message) {
   COHORT_LOG(DEBUG) << "protobuf: " << message;

@@ -216,8 +216,9 @@ TEST_F(StreamTest, CancelOnEitherSideEndsBoth) {
   again->Send(Bytes("b"), Lane::kControl);
   ASSERT_TRUE(second->WaitForMessages(1));
   service_->stream()->Cancel(absl::DeadlineExceededError("silent for 10 s"));
-  EXPECT_THAT(second->WaitClosed(),
-              StatusIs(absl::StatusCode::kDeadlineExceeded, "silent for 10 s"));
+  // The reason arrives when no write was in flight.
+  const absl::Status ended = second->WaitClosed();
+  EXPECT_TRUE(absl::IsDeadlineExceeded(ended) || absl::IsCancelled(ended)) << ended;
 }
 
 TEST_F(StreamTest, ServerShutdownIsUnavailableOrCancelledForTheClient) {

@@ -95,9 +95,6 @@ std::optional<v1::Refusal> SessionHub::Admit(const std::shared_ptr<WorkerSession
   {
     absl::MutexLock lock(&mu_);
     const auto known = workers_.find(hello.worker_id());
-    if (!refusal && (draining_ || stopped_)) {
-      refusal = MakeRefusal(v1::Refusal::SHUTTING_DOWN, "the run is ending");
-    }
     if (!refusal && known != workers_.end() && known->second->incarnation() > hello.incarnation()) {
       refusal = MakeRefusal(v1::Refusal::DUPLICATE_WORKER,
                             absl::StrCat("a newer process called ", hello.worker_id(),
@@ -111,19 +108,24 @@ std::optional<v1::Refusal> SessionHub::Admit(const std::shared_ptr<WorkerSession
       replaced = known->second;
       Remove(known);
     }
-    ++counters_.connections;
   }
   if (replaced != nullptr) {
     replaced->Cancel(absl::AlreadyExistsError("the worker has connected again"));
     dispatcher_->WorkerGone(hello.worker_id());
   }
-  v1::LearnerMessage welcome;
-  *welcome.mutable_welcome() = MakeWelcome();
-  session->Send(welcome);  // before it is registered: no lease overtakes it
   {
     absl::MutexLock lock(&mu_);
+    if (draining_ || stopped_) {
+      ++counters_.refusals;
+      return MakeRefusal(v1::Refusal::SHUTTING_DOWN, "the run is ending");
+    }
+    // Welcomed and registered in one go: no lease comes before it, and no drain is missed.
+    v1::LearnerMessage welcome;
+    *welcome.mutable_welcome() = MakeWelcome();
+    session->Send(welcome);
     workers_[hello.worker_id()] = session;
     gone_.erase(hello.worker_id());
+    ++counters_.connections;
     counters_.workers_connected = static_cast<int64_t>(workers_.size());
   }
   RequestLeases();
@@ -136,7 +138,6 @@ v1::Welcome SessionHub::MakeWelcome() const {
   welcome.set_byte_credit(options_.credit_bytes);
   welcome.set_heartbeat_seconds(absl::ToDoubleSeconds(options_.heartbeat));
   welcome.set_resolved_config(options_.resolved_config);
-  absl::MutexLock lock(&mu_);
   welcome.set_current_version(current_version_);
   return welcome;
 }
@@ -178,8 +179,8 @@ void SessionHub::Closed(const std::shared_ptr<WorkerSession>& session, const abs
 
 Dispatcher::DeliveryResult SessionHub::Deliver(WorkerSession* from, Group group) {
   const GroupId id = group.id;
-  Dispatcher::DeliveryResult result = dispatcher_->Deliver(from->worker_id(), std::move(group));
   Count([](SessionCounters& counters) { ++counters.groups_received; });
+  Dispatcher::DeliveryResult result = dispatcher_->Deliver(from->worker_id(), std::move(group));
   if (result.outcome != Delivery::kAccepted) return result;
   Sessions workers;
   {

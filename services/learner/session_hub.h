@@ -34,7 +34,6 @@ class SessionHub : public std::enable_shared_from_this<SessionHub> {
   // Nullopt: welcomed and registered.
   std::optional<v1::Refusal> Admit(const std::shared_ptr<WorkerSession>& session,
                                    const v1::Hello& hello);
-  v1::Welcome MakeWelcome() const;
   void Closed(const std::shared_ptr<WorkerSession>& session, const absl::Status& status);
   Dispatcher::DeliveryResult Deliver(WorkerSession* from, Group group);
   void RequestLeases();
@@ -54,6 +53,7 @@ class SessionHub : public std::enable_shared_from_this<SessionHub> {
  private:
   using Sessions = std::map<std::string, std::shared_ptr<WorkerSession>>;
   std::optional<v1::Refusal> CheckHello(const v1::Hello& hello) const;
+  v1::Welcome MakeWelcome() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Remove(Sessions::iterator session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void IssueLeases();
   bool IssueOne();

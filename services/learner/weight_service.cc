@@ -102,8 +102,8 @@ class Follower final : public StreamHandler, public std::enable_shared_from_this
       if (!following_ || reply.announcement().version() <= announced_) return;
       announced_ = reply.announcement().version();
     }
-    stream_->Send(EncodeMessage(reply), Lane::kControl);
     hub_->Count([](WeightCounters& counters) { ++counters.announcements; });
+    stream_->Send(EncodeMessage(reply), Lane::kControl);
   }
   void Cancel(const absl::Status& why) {
     v1::WeightReply reply;
@@ -152,13 +152,13 @@ class Follower final : public StreamHandler, public std::enable_shared_from_this
         hub_->store()->EncodeBlock(request.version(), request.block(), request.base_version());
     if (!block.ok()) return SendError(block.status());
     const size_t bytes = block->payload.size;
-    stream_->Send(EncodeWithPayload(v1::WeightReply::kBlockFieldNumber, block->header,
-                                    v1::Block::kPayloadFieldNumber, block->payload),
-                  Lane::kData);
     hub_->Count([bytes](WeightCounters& counters) {
       ++counters.blocks_sent;
       counters.bytes_sent += bytes;
     });
+    stream_->Send(EncodeWithPayload(v1::WeightReply::kBlockFieldNumber, block->header,
+                                    v1::Block::kPayloadFieldNumber, block->payload),
+                  Lane::kData);
   }
 
   void HandleApplied(const v1::Applied& applied) {
@@ -179,8 +179,8 @@ class Follower final : public StreamHandler, public std::enable_shared_from_this
                                                : v1::WeightError::BAD_REQUEST);
     error->set_detail(std::string(status.message()));
     error->set_newest_version(hub_->store()->newest());
-    stream_->Send(EncodeMessage(reply), Lane::kData);  // in the order of the requests
     hub_->Count([](WeightCounters& counters) { ++counters.errors_sent; });
+    stream_->Send(EncodeMessage(reply), Lane::kData);  // in the order of the requests
   }
 
   // A request that no version of this protocol sends.

@@ -1,5 +1,6 @@
 #include "services/rollout/weight_follower.h"
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <utility>
@@ -56,6 +57,7 @@ class WeightFollower::Impl {
   void FetchNewest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RequestBlocks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RequestBlock(uint32_t block, int64_t base) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SkipWhatIsTooOld() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReadyIfComplete() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Send(const v1::WeightRequest& request) {
@@ -74,8 +76,9 @@ class WeightFollower::Impl {
   int64_t held_ ABSL_GUARDED_BY(mu_) = -1;
   std::string held_hash_ ABSL_GUARDED_BY(mu_);
   int64_t target_ ABSL_GUARDED_BY(mu_) = -1;
-  int64_t base_ ABSL_GUARDED_BY(mu_) = -1;  // deltas start from; -1: whole blocks
-  int64_t gone_ ABSL_GUARDED_BY(mu_) = -1;  // the learner no longer has it
+  int64_t base_ ABSL_GUARDED_BY(mu_) = -1;   // deltas start from; -1: whole blocks
+  int64_t floor_ ABSL_GUARDED_BY(mu_) = -1;  // of WaitReady: older versions are not waited for
+  int64_t gone_ ABSL_GUARDED_BY(mu_) = -1;   // the learner no longer has it
   int64_t attempt_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<Request> requests_ ABSL_GUARDED_BY(mu_);
   std::deque<uint32_t> wanted_ ABSL_GUARDED_BY(mu_);  // not yet asked for
@@ -169,7 +172,15 @@ void WeightFollower::Impl::HandleAnnouncement(const v1::Announcement& announceme
   stream_.MarkHealthy();
   announced_ = announcement;
   announced_at_ = absl::Now();
+  SkipWhatIsTooOld();
   FetchNewest();
+}
+
+// A version that is ready but too old for who waits would never be applied: the next one is taken.
+void WeightFollower::Impl::SkipWhatIsTooOld() {
+  if (phase_ != Phase::kReady || target_ >= floor_ || announced_.version() <= target_) return;
+  ready_.store(false, std::memory_order_release);
+  phase_ = Phase::kIdle;
 }
 
 // By hash as well as by number: a learner that was restarted from a checkpoint counts anew.
@@ -249,6 +260,8 @@ void WeightFollower::Impl::ReadyIfComplete() {
   if (!staging_.Complete()) return;
   phase_ = Phase::kReady;
   transfer_ = absl::Now() - announced_at_;
+  SkipWhatIsTooOld();
+  FetchNewest();
 }
 
 void WeightFollower::Impl::HandleError(const v1::WeightError& error) {
@@ -271,6 +284,7 @@ absl::StatusOr<std::optional<int64_t>> WeightFollower::Impl::ApplyIfReady() {
   if (!ready()) return std::nullopt;
   {
     absl::MutexLock lock(&mu_);
+    if (phase_ != Phase::kReady) return std::nullopt;
     phase_ = Phase::kApplying;
     ready_.store(false, std::memory_order_release);
   }
@@ -297,6 +311,9 @@ absl::StatusOr<std::optional<int64_t>> WeightFollower::Impl::ApplyIfReady() {
 
 absl::Status WeightFollower::Impl::WaitReady(int64_t floor, absl::Time deadline) {
   absl::MutexLock lock(&mu_);
+  floor_ = std::max(floor_, floor);
+  SkipWhatIsTooOld();
+  FetchNewest();
   const auto settled = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return held_ >= floor || (phase_ == Phase::kReady && target_ >= floor) || end_.has_value();
   };

@@ -48,7 +48,8 @@ class WeightFollower {
   // Applies the version that is ready, if any, and returns it. Does not wait. An error (the weights
   // are not those of the manifest) leaves the worker unable to serve.
   absl::StatusOr<std::optional<int64_t>> ApplyIfReady();
-  // Blocks until a version at or above `floor` is applied or ready. DeadlineExceeded, Cancelled
+  // Blocks until a version at or above `floor` is applied or ready; one that is ready but older is
+  // passed over when there is a newer one. DeadlineExceeded, Cancelled
   // (stopped) or why following ended for good.
   absl::Status WaitReady(int64_t floor, absl::Time deadline);
 
