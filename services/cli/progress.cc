@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <numeric>
 
@@ -16,13 +17,16 @@ namespace cohort {
 namespace {
 
 constexpr size_t kRecentSteps = 10;
+constexpr double kInvisible = 5e-5;  // below the last digit shown
 
 // Appends the value under `key`, formatted, when there is a number.
 void Append(const nlohmann::json& metrics, const char* key, const absl::FormatSpec<double>& format,
             std::string* out) {
   const auto value = metrics.find(key);
   if (value != metrics.end() && value->is_number()) {
-    absl::StrAppendFormat(out, format, value->get<double>());
+    const double number = value->get<double>();
+    // Rounding errors of an exact zero would show as -0.0000.
+    absl::StrAppendFormat(out, format, std::abs(number) < kInvisible ? 0 : number);
   }
 }
 

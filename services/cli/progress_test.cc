@@ -24,7 +24,8 @@ TEST(StepLineTest, ShowsWhatTheStepHas) {
   EXPECT_EQ(StepLine(nlohmann::json::parse(kStepJson), 40, "2:20"),
             "step 12/40  reward 0.406  mixed 75%  entropy 0.834  kl 0.0012  length 6.1  112 tok/s"
             "  staleness 0  wait learner 1.2s rollout 0.4s  left 2:20");
-  EXPECT_EQ(StepLine(nlohmann::json::parse(R"({"step":1})"), 2, ""), "step 1/2");
+  EXPECT_EQ(StepLine(nlohmann::json::parse(R"({"step":1,"ppo_kl":-1e-9})"), 2, ""),
+            "step 1/2  kl 0.0000");
 }
 
 TEST(EvalLineTest, NamesEverySource) {
