@@ -48,6 +48,7 @@ class LearnerRun {
   absl::Status Train();
   absl::Status OneStep();
   absl::StatusOr<DispatchBatch> TakeBatch();
+  absl::StatusOr<StepReport> TrainOn(const DispatchBatch& batch);
   absl::Status Evaluate(std::vector<EvalResult>* results);
   bool EvaluationDue() const;
   void KeepCheckpoint(const std::vector<EvalResult>& evaluation);
@@ -64,7 +65,9 @@ class LearnerRun {
   std::unique_ptr<RunReporter> reporter_;
   std::unique_ptr<LearnerServing> serving_;
   RunTotals totals_;
-  int64_t saved_step_ = 0;  // of the newest checkpoint
+  int64_t saved_step_ = 0;     // of the newest checkpoint
+  bool weights_whole_ = true;  // false: a step failed half-way
+  bool ranks_follow_ = true;   // false: the collective is unusable
 };
 
 absl::Status LearnerRun::Prepare() {
@@ -123,10 +126,7 @@ absl::Status LearnerRun::Train() {
 absl::Status LearnerRun::OneStep() {
   COHORT_ASSIGN_OR_RETURN(const DispatchBatch batch, TakeBatch());
   timer_.Enter(kPhaseTrain);
-  const int64_t version = step();
-  COHORT_RETURN_IF_ERROR(
-      SendCommand(*parts_.collective, RankCommand::Kind::kTrain, version, batch.groups));
-  COHORT_ASSIGN_OR_RETURN(const StepReport report, parts_.trainer->Step(batch.groups, version));
+  COHORT_ASSIGN_OR_RETURN(const StepReport report, TrainOn(batch));
   timer_.Enter(metric::kPhasePublish);
   std::vector<uint64_t> ordinals;
   for (const Group& group : batch.groups) ordinals.push_back(group.ordinal);
@@ -148,16 +148,31 @@ absl::Status LearnerRun::OneStep() {
   timer_.Enter(metric::kPhaseOther);
   line.fleet = serving_->session().TakeFleetSample();
   line.phase_seconds = TakePhases(&report);
+  double step_seconds = 0;
   for (const auto& [phase, seconds] : line.phase_seconds) {
-    if (phase != metric::kPhaseEval) totals_.train_seconds += seconds;
+    if (phase != metric::kPhaseEval) step_seconds += seconds;
   }
+  totals_.train_seconds += step_seconds;
   reporter_->Step(line);
   serving_->Progress(step(), totals_.train_seconds / static_cast<double>(step()));
   COHORT_LOG(INFO) << absl::StrFormat(
       "step %d of %d: reward %.3f, loss %.4g, grad norm %.3g, length %.1f, %.1f s", step(),
       config().run().steps(), report.reward_mean, report.loss, report.grad_norm,
-      report.response_mean, totals_.train_seconds / static_cast<double>(step()));
+      report.response_mean, step_seconds);
   return evaluated;
+}
+
+// On every rank. An error other than Cancelled leaves weights that nobody may use.
+absl::StatusOr<StepReport> LearnerRun::TrainOn(const DispatchBatch& batch) {
+  const int64_t version = step();
+  const absl::Status sent =
+      SendCommand(*parts_.collective, RankCommand::Kind::kTrain, version, batch.groups);
+  ranks_follow_ = sent.ok();
+  COHORT_RETURN_IF_ERROR(sent);
+  absl::StatusOr<StepReport> report = parts_.trainer->Step(batch.groups, version);
+  weights_whole_ = report.ok() || absl::IsCancelled(report.status());
+  ranks_follow_ = weights_whole_;
+  return report;
 }
 
 // Says what it waits for while it waits.
@@ -234,6 +249,7 @@ std::string LearnerRun::ExtraState() const {
   const DispatchCursor cursor = serving_->dispatcher().Cursor();
   nlohmann::json json = nlohmann::json::parse(totals_.ToJson());
   json["cursor"] = {{"next_ordinal", cursor.next_ordinal}, {"holes", cursor.holes}};
+  for (const SemanticValue& field : parts_.semantic) json["semantic"][field.name] = field.value;
   return json.dump();
 }
 
@@ -259,15 +275,18 @@ absl::Status LearnerRun::Finish(const absl::Status& trained) {
   timer_.Enter(metric::kPhaseOther);
   // What the signal cut short is not an error; its weights are those before the step.
   absl::Status status = stopping() && absl::IsCancelled(trained) ? absl::OkStatus() : trained;
-  const bool sane = status.ok() || absl::IsResourceExhausted(status);
-  if (!sane) reporter_->NonFinite(std::string(status.message()));
-  if (sane && step() > saved_step_) SaveCheckpoint();
-  const absl::Status stopped =
-      sane ? SendCommand(*parts_.collective, RankCommand::Kind::kStop, 0, {}) : absl::OkStatus();
-  if (!sane || !stopped.ok()) parts_.collective->Abort();
-  const absl::Status summary = reporter_->WriteSummary(totals_, step());
+  if (!weights_whole_) reporter_->NonFinite(std::string(status.message()));
+  if (weights_whole_ && step() > saved_step_) SaveCheckpoint();
+  absl::Status stopped;
+  if (ranks_follow_) {
+    stopped = SendCommand(*parts_.collective, RankCommand::Kind::kStop, 0, {});
+  }
+  if (!ranks_follow_ || !stopped.ok()) parts_.collective->Abort();
+  absl::Status summary;
+  if (step() > 0 || status.ok()) summary = reporter_->WriteSummary(totals_, step());
+  const bool in_a_hurry = stopping() || !status.ok();
   serving_->Stop(step() == config().run().steps() ? "the run is complete" : "the learner stops",
-                 stopping() ? absl::Seconds(3) : absl::Seconds(15));
+                 in_a_hurry ? absl::Seconds(3) : absl::Seconds(15));
   if (!status.ok()) return status;
   return stopped.ok() ? summary : stopped;
 }
