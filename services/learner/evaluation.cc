@@ -1,10 +1,16 @@
 #include "services/learner/evaluation.h"
 
+#include <algorithm>
+
+#include "absl/time/clock.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/train/batch.h"
 
 namespace cohort {
 namespace {
+
+constexpr absl::Duration kSaySomething = absl::Seconds(30);
 
 void AddGroup(const Group& group, const RewardScaleSpec& scale, EvalResult* result) {
   if (group.rows.empty()) {
@@ -19,6 +25,16 @@ void AddGroup(const Group& group, const RewardScaleSpec& scale, EvalResult* resu
     ++result->rows;
     result->accuracy += RowAccuracy(group, row, scale);
     result->mean_length += static_cast<double>(row.tokens.size());
+  }
+}
+
+// Says what it waits for while it waits.
+absl::StatusOr<std::vector<Group>> WaitEval(Dispatcher& dispatcher, absl::Time deadline) {
+  while (true) {
+    const absl::Time slice = std::min(deadline, absl::Now() + kSaySomething);
+    absl::StatusOr<std::vector<Group>> groups = dispatcher.WaitEval(slice);
+    if (!absl::IsDeadlineExceeded(groups.status()) || slice == deadline) return groups;
+    COHORT_LOG(INFO) << "waiting: " << groups.status().message();
   }
 }
 
@@ -53,7 +69,7 @@ absl::StatusOr<std::vector<EvalResult>> Evaluate(const PromptMaker& prompts,
   }
   if (items.empty()) return std::vector<EvalResult>();
   dispatcher.BeginEval(std::move(items));
-  COHORT_ASSIGN_OR_RETURN(const std::vector<Group> groups, dispatcher.WaitEval(deadline));
+  COHORT_ASSIGN_OR_RETURN(const std::vector<Group> groups, WaitEval(dispatcher, deadline));
   return ScoreEvaluation(prompts.evaluation(), groups, scale);
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
@@ -90,6 +91,7 @@ absl::Status LearnerServing::Start() {
   HttpCallbacks callbacks;
   callbacks.ready = [] { return absl::OkStatus(); };
   callbacks.status_json = [this] { return StatusJson(); };
+  callbacks.status_html = [this] { return StatusPage(); };
   const std::string http =
       args_.http_listen.empty() ? parts_->config.learner().http_listen() : args_.http_listen;
   COHORT_ASSIGN_OR_RETURN(http_, HttpHost::Start(http, &reporter_->registry(), callbacks));
@@ -102,7 +104,10 @@ absl::Status LearnerServing::Start() {
   });
   const std::string file =
       args_.address_file.empty() ? parts_->OutPath(metric::kAddressFile) : args_.address_file;
-  COHORT_LOG(INFO) << "listening on " << server_->address() << ", http://" << http_->address();
+  COHORT_LOG(INFO) << "listening on " << server_->address() << ", http://" << http_->address()
+                   << "; waiting for workers (cohort-rollout --config "
+                   << parts_->OutPath(metric::kConfigFile) << " --learner " << server_->address()
+                   << ")";
   return WriteFileAtomic(file, server_->address() + "\n");
 }
 
@@ -165,6 +170,17 @@ std::string LearnerServing::StatusJson() const {
   FillStatus(&reply);
   for (const v1::WorkerStatus& worker : session_->Workers()) *reply.add_workers() = worker;
   return ToJson(reply);
+}
+
+std::string LearnerServing::StatusPage() const {
+  const std::string text =
+      absl::StrReplaceAll(nlohmann::json::parse(StatusJson(), nullptr, false).dump(2),
+                          {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}});
+  return absl::StrCat(
+      "<!doctype html><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"2\">"
+      "<title>Cohort</title><h1>Cohort learner</h1><p><a href=\"/metrics\">metrics</a> "
+      "<a href=\"/status\">status as JSON</a></p><pre>",
+      text, "</pre>\n");
 }
 
 void LearnerServing::Stop(const std::string& reason, absl::Duration limit) {

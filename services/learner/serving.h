@@ -46,6 +46,7 @@ class LearnerServing {
  private:
   void FillStatus(v1::StatusReply* reply) const;
   std::string StatusJson() const;
+  std::string StatusPage() const;
   void Tick();
 
   const LearnerArgs args_;

@@ -2,6 +2,8 @@
 
 #include <c10/core/GradMode.h>
 
+#include <nlohmann/json.hpp>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
@@ -54,6 +56,10 @@ absl::Status LoadModel(LearnerParts* parts) {
 }
 
 absl::Status MeetRanks(const LearnerArgs& args, LearnerParts* parts) {
+  if (args.rank < 0 || args.rank >= args.world) {
+    return absl::InvalidArgumentError(absl::StrCat("--rank: expected 0 to ", args.world - 1,
+                                                   " (--world - 1), found ", args.rank));
+  }
   if (args.world == 1) {
     parts->collective = MakeLocalCollective();
     return absl::OkStatus();
@@ -78,6 +84,34 @@ absl::Status MeetRanks(const LearnerArgs& args, LearnerParts* parts) {
   return absl::OkStatus();
 }
 
+// A checkpoint goes on only under the configuration that it was made with.
+absl::Status CheckSameRun(const std::string& path, const LearnerParts& parts) {
+  if (parts.resumed->config_hash == SemanticHash(parts.semantic)) return absl::OkStatus();
+  const auto extra = nlohmann::json::parse(parts.resumed->extra_json, nullptr, false);
+  std::string difference = "fields of an earlier version of this program";
+  if (extra.is_object() && extra.contains("semantic") && extra["semantic"].is_object()) {
+    for (const SemanticValue& field : parts.semantic) {
+      const auto before = extra["semantic"].find(field.name);
+      if (before != extra["semantic"].end() && *before == field.value) continue;
+      const std::string value = before == extra["semantic"].end() ? "absent" : before->dump();
+      difference = absl::StrCat(field.name, " was ", value, " and is \"", field.value, "\" now");
+      break;
+    }
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, " was written under another configuration: ", difference,
+                   "; resume with the run's own config.yaml or start a new run with --out"));
+}
+
+// A fresh run must not mix with what an earlier one left.
+absl::Status CheckFresh(const LearnerParts& parts) {
+  if (parts.checkpoints->Steps().empty()) return absl::OkStatus();
+  return absl::AlreadyExistsError(
+      absl::StrCat(parts.out,
+                   " holds checkpoints of an earlier run; continue it with --resume or "
+                   "choose another folder with --out"));
+}
+
 absl::Status Resume(LearnerParts* parts) {
   const absl::StatusOr<std::string> newest = parts->checkpoints->Newest();
   if (!newest.ok()) {
@@ -87,12 +121,7 @@ absl::Status Resume(LearnerParts* parts) {
   }
   COHORT_ASSIGN_OR_RETURN(
       parts->resumed, LoadCheckpoint(*newest, parts->model.get(), &parts->trainer->optimizer()));
-  const std::string hash = SemanticHash(parts->semantic);
-  if (parts->resumed->config_hash != hash) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        *newest, " was written under another configuration (hash ", parts->resumed->config_hash,
-        ", now ", hash, "); resume with the run's own config.yaml or start a new run"));
-  }
+  COHORT_RETURN_IF_ERROR(CheckSameRun(*newest, *parts));
   parts->trainer->Restore(parts->resumed->step, parts->resumed->kl_coef);
   COHORT_LOG(INFO) << "resumed from " << *newest << ", step " << parts->resumed->step;
   return absl::OkStatus();
@@ -108,6 +137,7 @@ absl::Status MakeTrainer(const LearnerArgs& args, std::function<bool()> cancelle
                                                          parts->config.checkpoint().keep_last());
   // Rank 0 clears what an interrupted write left before anybody reads.
   if (args.rank == 0) COHORT_RETURN_IF_ERROR(parts->checkpoints->Open());
+  if (args.rank == 0 && !args.resume) COHORT_RETURN_IF_ERROR(CheckFresh(*parts));
   COHORT_RETURN_IF_ERROR(parts->collective->Barrier("start"));
   if (args.resume) COHORT_RETURN_IF_ERROR(Resume(parts));
   return parts->trainer->SyncWeights();
