@@ -39,6 +39,8 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr absl::Duration kLearnerGrace = absl::Seconds(25);  // it may be writing a checkpoint
 constexpr absl::Duration kWorkerGrace = absl::Seconds(8);
 constexpr int kLogLines = 20;
+// A worker that ended in order was sent away by a learner that is ending too, as a rule.
+constexpr absl::Duration kSentAway = absl::Seconds(15);
 
 // A port that is free now. Taken by a child a moment later; if somebody is faster, that child says
 // so and the run fails with its message.
@@ -218,6 +220,10 @@ absl::Status TrainRun::StartWorkersWhenReachable() {
 
 absl::Status TrainRun::HandleWorkerExit(const ChildExit& exit) {
   Worker& worker = workers_[exit.name];
+  if (exit.ok()) {
+    worker.restart_at = absl::Now() + kSentAway;
+    return absl::OkStatus();
+  }
   const std::optional<absl::Duration> wait = worker.policy.OnExit(exit.alive);
   if (!wait) {
     return absl::UnavailableError(absl::StrCat(exit.name, " ", exit.Describe(),
