@@ -72,8 +72,12 @@ absl::StatusOr<bool> Dispatcher::AdmitOne() {
     if (!item.ok() && !absl::IsOutOfRange(item.status())) return item.status();
     ++counts_.dispatched;
     if (absl::IsOutOfRange(item.status())) {
-      COHORT_LOG(WARNING) << "prompt " << ordinal << " is skipped: " << item.status().message();
       End(OrdinalEnd::kPromptTooLong);
+      const uint64_t skipped = counts_.ended[static_cast<size_t>(OrdinalEnd::kPromptTooLong)];
+      if (skipped <= 10 || skipped % 1000 == 0) {
+        COHORT_LOG(WARNING) << "prompt " << ordinal << " is skipped: " << item.status().message()
+                            << " (" << skipped << " so far)";
+      }
       // A source whose every prompt is too long would loop for ever.
       if (options_.max_prompts_per_batch > 0 && drawn_ > options_.max_prompts_per_batch)
         return false;
@@ -372,6 +376,24 @@ std::string Dispatcher::DescribeMissing() const {
                                       : absl::StrJoin(missing, ", "));
 }
 
+std::string Dispatcher::DescribeMissingEval() const {
+  int64_t missing = 0, not_taken = 0;
+  std::set<std::string> holders;
+  for (const EvalItem& item : eval_) {
+    if (item.group.has_value()) continue;
+    ++missing;
+    if (item.flight.lease_id == 0) {
+      ++not_taken;
+    } else {
+      holders.insert(item.flight.worker);
+    }
+  }
+  return absl::StrCat("evaluation: ", missing, " of ", eval_.size(),
+                      " prompts have not come back; no worker took ", not_taken,
+                      " of them, the others are leased to ",
+                      holders.empty() ? "nobody" : absl::StrJoin(holders, ", "));
+}
+
 absl::StatusOr<DispatchBatch> Dispatcher::TakeBatch(int64_t step, absl::Time deadline) {
   DispatchBatch batch;
   const absl::Time start = clock_->Now();
@@ -389,12 +411,12 @@ absl::StatusOr<DispatchBatch> Dispatcher::TakeBatch(int64_t step, absl::Time dea
       COHORT_RETURN_IF_ERROR(feed_error_);
       if (!ready) {
         return absl::DeadlineExceededError(
-            absl::StrCat("batch of step ", step, ": ", DescribeMissing()));
+            absl::StrCat("batch of step ", step + 1, ": ", DescribeMissing()));
       }
       if (!BatchReady()) {
         return absl::ResourceExhaustedError(absl::StrCat(
             "ALERT dynamic_sampling_exhausted: ", drawn_, " prompts gave only ", buffer_.size(),
-            " of ", options_.groups_per_step, " groups for step ", step, " (",
+            " of ", options_.groups_per_step, " groups for step ", step + 1, " (",
             absl::StrJoin(dropped_, ", ",
                           [](std::string* out, const auto& entry) {
                             absl::StrAppend(out, entry.first, " ", entry.second);
@@ -493,10 +515,7 @@ absl::StatusOr<std::vector<Group>> Dispatcher::WaitEval(absl::Time deadline) {
   const bool ready = mu_.AwaitWithDeadline(absl::Condition(&done), deadline);
   if (closed_) return absl::CancelledError("the dispatcher was closed");
   if (!ready) {
-    const auto missing = std::count_if(
-        eval_.begin(), eval_.end(), [](const EvalItem& item) { return !item.group.has_value(); });
-    return absl::DeadlineExceededError(
-        absl::StrCat("evaluation: ", missing, " of ", eval_.size(), " prompts have not come back"));
+    return absl::DeadlineExceededError(DescribeMissingEval());
   }
   std::vector<Group> groups;
   for (EvalItem& item : eval_) groups.push_back(*std::move(item.group));
