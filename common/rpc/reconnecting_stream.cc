@@ -134,7 +134,7 @@ absl::Status ReconnectingStream::Loop() {
   }
 }
 
-absl::Status ReconnectingStream::ServeOnce() {
+std::shared_ptr<ByteStream> ReconnectingStream::OpenOnce() {
   std::shared_ptr<grpc::Channel> channel;
   {
     absl::MutexLock lock(&mu_);
@@ -149,49 +149,67 @@ absl::Status ReconnectingStream::ServeOnce() {
     Post([this] { events_.on_open(); });
     return std::make_shared<Handler>(this);
   };
-  const std::shared_ptr<ByteStream> stream =
-      OpenStream(channel, options_.method, {}, &executor_, make_handler);
-  bool ending_seen = false;
+  return OpenStream(channel, options_.method, {}, &executor_, make_handler);
+}
+
+// Waits for a tick, for the end of the stream or for a request to end it.
+ReconnectingStream::Wake ReconnectingStream::WaitForWake(bool finishing) {
+  absl::MutexLock lock(&mu_);
+  const auto changed = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return closed_.has_value() || end_at_once_ || tick_changed_ ||
+           (ending_.has_value() && !finishing);
+  };
+  mu_.AwaitWithTimeout(absl::Condition(&changed), tick_);
+  if (closed_.has_value()) return Wake::kClosed;
+  if (end_at_once_) return Wake::kEndAtOnce;
+  if (ending_.has_value() && !finishing) return Wake::kFinish;
+  return std::exchange(tick_changed_, false) ? Wake::kNothing : Wake::kTick;
+}
+
+absl::Status ReconnectingStream::WaitClosed() {
+  absl::MutexLock lock(&mu_);
+  const auto closed = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return closed_.has_value(); };
+  mu_.Await(absl::Condition(&closed));  // gRPC ends a call that was cancelled
+  stream_.reset();
+  return *closed_;
+}
+
+void ReconnectingStream::CancelIfSilent(ByteStream& stream) {
+  absl::Duration limit;
+  {
+    absl::MutexLock lock(&mu_);
+    limit = idle_limit_;
+  }
+  const absl::Duration silence = absl::Now() - stream.last_received();
+  if (silence <= limit) return;
+  stream.Cancel(absl::DeadlineExceededError(absl::StrCat(
+      "no message for ", absl::FormatDuration(absl::Floor(silence, absl::Milliseconds(100))))));
+}
+
+absl::Status ReconnectingStream::ServeOnce() {
+  const std::shared_ptr<ByteStream> stream = OpenOnce();
   absl::Time cancel_at = absl::InfiniteFuture();
+  bool finishing = false;
   while (true) {
-    bool end_now = false, end_soon = false;
-    absl::Duration idle_limit;
-    {
-      absl::MutexLock lock(&mu_);
-      const auto changed = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-        return closed_.has_value() || end_at_once_ || tick_changed_ ||
-               (ending_.has_value() && !ending_seen);
-      };
-      mu_.AwaitWithTimeout(absl::Condition(&changed), tick_);
-      if (closed_.has_value()) {
-        stream_.reset();
-        return *closed_;
-      }
-      end_now = end_at_once_;
-      if (std::exchange(tick_changed_, false)) continue;
-      end_soon = ending_.has_value() && !ending_seen;
-      idle_limit = idle_limit_;
-    }
-    if (end_now) {
-      stream->Cancel(absl::CancelledError("ended by this process"));
-      absl::MutexLock lock(&mu_);
-      const auto closed = [this]()
-                              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return closed_.has_value(); };
-      mu_.Await(absl::Condition(&closed));  // gRPC ends a cancelled call
-      continue;
-    }
-    if (end_soon) {
-      ending_seen = true;
-      cancel_at = absl::Now() + kFinishWithin;
-      stream->Finish(absl::OkStatus());
+    switch (WaitForWake(finishing)) {
+      case Wake::kEndAtOnce:
+        stream->Cancel(absl::CancelledError("ended by this process"));
+        [[fallthrough]];
+      case Wake::kClosed:
+        return WaitClosed();
+      case Wake::kFinish:
+        finishing = true;
+        cancel_at = absl::Now() + kFinishWithin;
+        stream->Finish(absl::OkStatus());
+        break;
+      case Wake::kTick:
+        if (!finishing) PostTick();
+        break;
+      case Wake::kNothing:
+        break;
     }
     if (absl::Now() >= cancel_at) stream->Cancel(absl::DeadlineExceededError("not closed in time"));
-    if (const absl::Duration silence = absl::Now() - stream->last_received();
-        silence > idle_limit) {
-      stream->Cancel(absl::DeadlineExceededError(absl::StrCat(
-          "no message for ", absl::FormatDuration(absl::Floor(silence, absl::Milliseconds(100))))));
-    }
-    if (!ending_seen) PostTick();
+    CancelIfSilent(*stream);
   }
 }
 

@@ -66,6 +66,11 @@ class ReconnectingStream {
   void Run();
   absl::Status Loop();
   absl::Status ServeOnce();
+  std::shared_ptr<ByteStream> OpenOnce();
+  enum class Wake { kTick, kNothing, kFinish, kEndAtOnce, kClosed };
+  Wake WaitForWake(bool finishing);
+  absl::Status WaitClosed();
+  void CancelIfSilent(ByteStream& stream);
   void RequestEnd(const absl::Status& status, bool at_once);
   void Post(std::function<void()> event);
   void PostTick();

@@ -18,18 +18,19 @@
 #include "common/wire/chunking.h"
 
 namespace cohort {
-namespace {
-
-using Bytes = std::shared_ptr<const char[]>;
 
 // How a superseded block differs from the same block of the next version.
 struct BlockChange {
   enum class Kind { kUnchanged, kXorZstd, kKept };
   Kind kind = Kind::kUnchanged;
   std::shared_ptr<const std::string> compressed;  // kXorZstd: zstd of (this XOR next)
-  Bytes kept;                                     // kKept: this block's own bytes
+  std::shared_ptr<const char[]> kept;             // kKept: this block's own bytes
   size_t bytes = 0;                               // held by it
 };
+
+namespace {
+
+using Bytes = std::shared_ptr<const char[]>;
 
 // Runs `work(i)` for all i below `count`, `extra` at the same time, on `threads` threads.
 void InParallel(int threads, size_t count, const std::function<void(size_t)>& work,
@@ -49,6 +50,15 @@ Bytes CopyBytes(const char* data, size_t size) {
   auto copy = std::make_shared_for_overwrite<char[]>(size);
   std::memcpy(copy.get(), data, size);
   return copy;
+}
+
+absl::StatusOr<std::vector<at::Tensor>> CopyToHost(const std::vector<PublishedTensor>& tensors) {
+  try {
+    return OnCpu(tensors);
+  } catch (const c10::Error& error) {
+    return absl::InternalError(
+        absl::StrCat("weights cannot be copied to host memory: ", error.what_without_backtrace()));
+  }
 }
 
 }  // namespace
@@ -111,35 +121,14 @@ struct BlockPublisher {
 
 }  // namespace
 
-absl::Status WeightStore::Publish(int64_t version, const std::vector<PublishedTensor>& tensors) {
-  std::shared_ptr<const Version> before;
-  {
-    absl::MutexLock lock(&mu_);
-    if (!versions_.empty()) before = versions_.rbegin()->second;
-  }
-  if (version < 0 || (before != nullptr && version <= before->manifest.version())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("expected a version above ", newest(), ", found ", version));
-  }
-  auto fresh = std::make_shared<Version>();
-  COHORT_ASSIGN_OR_RETURN(fresh->manifest, LayoutOf(tensors, options_.block_bytes));
-  fresh->manifest.set_version(version);
-  std::vector<at::Tensor> cpu;
-  try {
-    cpu = OnCpu(tensors);
-  } catch (const c10::Error& error) {
-    return absl::InternalError(
-        absl::StrCat("weights cannot be copied to host memory: ", error.what_without_backtrace()));
-  }
-  for (const at::Tensor& tensor : cpu) fresh->total_bytes += static_cast<int64_t>(tensor.nbytes());
-  const bool comparable = before != nullptr && SameLayout(before->manifest, fresh->manifest);
-
-  std::vector<BlockChange> changes;
+// Hashes, copies and compares every block of `fresh`, and computes its weights hash beside that.
+std::vector<BlockChange> WeightStore::FillBlocks(const std::vector<at::Tensor>& cpu,
+                                                 const Version* before, Version* fresh) const {
   const size_t count = static_cast<size_t>(fresh->manifest.blocks_size());
+  std::vector<BlockChange> changes(count);
   fresh->blocks.resize(count);
-  changes.resize(count);
-  const BlockPublisher publisher{.before = comparable ? &before->manifest : nullptr,
-                                 .before_blocks = comparable ? &before->blocks : nullptr,
+  const BlockPublisher publisher{.before = before != nullptr ? &before->manifest : nullptr,
+                                 .before_blocks = before != nullptr ? &before->blocks : nullptr,
                                  .allow_delta = options_.codec != "raw",
                                  .give_up_early = options_.codec == "auto",
                                  .manifest = &fresh->manifest,
@@ -153,18 +142,40 @@ absl::Status WeightStore::Publish(int64_t version, const std::vector<PublishedTe
       },
       [&] { hash = HashOfTensors(cpu); });
   fresh->manifest.set_weights_hash(hash);
+  return changes;
+}
 
-  std::shared_ptr<Version> superseded;
-  if (comparable) {
-    superseded = std::make_shared<Version>();
-    superseded->manifest = before->manifest;
-    superseded->total_bytes = before->total_bytes;
-    superseded->changes = std::move(changes);
-    for (const BlockChange& change : superseded->changes) {
-      superseded->change_bytes += static_cast<int64_t>(change.bytes);
-    }
+// What is kept of a version when the next one has been published.
+std::shared_ptr<const WeightStore::Version> WeightStore::Superseded(
+    const Version& version, std::vector<BlockChange> changes) {
+  auto superseded = std::make_shared<Version>();
+  superseded->manifest = version.manifest;
+  superseded->total_bytes = version.total_bytes;
+  superseded->changes = std::move(changes);
+  for (const BlockChange& change : superseded->changes) {
+    superseded->change_bytes += static_cast<int64_t>(change.bytes);
   }
-  Install(std::move(fresh), std::move(superseded));
+  return superseded;
+}
+
+absl::Status WeightStore::Publish(int64_t version, const std::vector<PublishedTensor>& tensors) {
+  std::shared_ptr<const Version> before;
+  {
+    absl::MutexLock lock(&mu_);
+    if (!versions_.empty()) before = versions_.rbegin()->second;
+  }
+  if (version < 0 || (before != nullptr && version <= before->manifest.version())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected a version above ", newest(), ", found ", version));
+  }
+  auto fresh = std::make_shared<Version>();
+  COHORT_ASSIGN_OR_RETURN(fresh->manifest, LayoutOf(tensors, options_.block_bytes));
+  fresh->manifest.set_version(version);
+  COHORT_ASSIGN_OR_RETURN(const std::vector<at::Tensor> cpu, CopyToHost(tensors));
+  for (const at::Tensor& tensor : cpu) fresh->total_bytes += static_cast<int64_t>(tensor.nbytes());
+  if (before != nullptr && !SameLayout(before->manifest, fresh->manifest)) before = nullptr;
+  std::vector<BlockChange> changes = FillBlocks(cpu, before.get(), fresh.get());
+  Install(std::move(fresh), before != nullptr ? Superseded(*before, std::move(changes)) : nullptr);
   return absl::OkStatus();
 }
 
@@ -259,7 +270,7 @@ namespace {
 // difference.
 bool XorChanges(const std::vector<const BlockChange*>& changes, char* out, size_t size) {
   std::string plain(size, '\0');
-  for (const BlockChange* change : changes) {
+  for (const auto* change : changes) {
     if (change->kind == BlockChange::Kind::kUnchanged) continue;
     if (change->kind == BlockChange::Kind::kKept) return false;
     const absl::Status status =
@@ -286,7 +297,7 @@ EncodedBlock Raw(const Bytes& bytes, size_t size) {
 std::optional<EncodedBlock> Delta(const std::vector<const BlockChange*>& changes,
                                   int64_t base_version, size_t size) {
   std::vector<const BlockChange*> real;
-  for (const BlockChange* change : changes) {
+  for (const auto* change : changes) {
     if (change->kind != BlockChange::Kind::kUnchanged) real.push_back(change);
   }
   if (real.size() == 1 && real[0]->kind == BlockChange::Kind::kXorZstd) {
@@ -302,45 +313,34 @@ std::optional<EncodedBlock> Delta(const std::vector<const BlockChange*>& changes
 
 }  // namespace
 
-absl::StatusOr<EncodedBlock> WeightStore::EncodeBlock(int64_t version, uint32_t block,
-                                                      int64_t base_version) const {
-  COHORT_ASSIGN_OR_RETURN(const Chain chain, FindChain(version));
-  const v1::Manifest& manifest = chain.front()->manifest;
-  if (block >= static_cast<uint32_t>(manifest.blocks_size())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "version ", version, " has ", manifest.blocks_size(), " blocks, asked for number ", block));
-  }
-  const v1::BlockEntry& entry = manifest.blocks(static_cast<int>(block));
-  const size_t size = entry.size();
-  const auto changes_of = [block](const Chain& versions, size_t count) {
-    std::vector<const BlockChange*> changes;
-    for (size_t i = 0; i < count; ++i) changes.push_back(&versions[i]->changes[block]);
-    return changes;
-  };
-  const auto finish = [&](EncodedBlock encoded) {
-    encoded.header.set_version(version);
-    encoded.header.set_block(block);
-    return encoded;
-  };
+std::vector<const BlockChange*> WeightStore::ChangesOf(const Chain& chain, size_t count,
+                                                       uint32_t block) {
+  std::vector<const BlockChange*> changes;
+  for (size_t i = 0; i < count; ++i) changes.push_back(&chain[i]->changes[block]);
+  return changes;
+}
 
-  const Chain from_base = base_version <= version ? ChainFrom(base_version) : Chain();
-  if (!from_base.empty()) {
-    if (from_base.front()->manifest.blocks(static_cast<int>(block)).xxh3() == entry.xxh3()) {
-      return finish(Encoded(v1::CODEC_UNCHANGED, base_version, SharedBytes{}));
-    }
-    // Versions were installed between the two lookups at most at the end: the front part is ours.
-    const size_t steps = static_cast<size_t>(
-        std::find_if(from_base.begin(), from_base.end(),
-                     [&](const auto& kept) { return kept->manifest.version() == version; }) -
-        from_base.begin());
-    if (steps < from_base.size() && options_.codec != "raw") {
-      if (auto delta = Delta(changes_of(from_base, steps), base_version, size)) {
-        return finish(*std::move(delta));
-      }
-    }
+// Nullopt: the base is not kept, or a delta would not be smaller.
+std::optional<EncodedBlock> WeightStore::EncodeDelta(const Version& target, uint32_t block,
+                                                     int64_t base_version) const {
+  const int64_t version = target.manifest.version();
+  const Chain chain = base_version <= version ? ChainFrom(base_version) : Chain();
+  if (chain.empty()) return std::nullopt;
+  const v1::BlockEntry& entry = target.manifest.blocks(static_cast<int>(block));
+  if (chain.front()->manifest.blocks(static_cast<int>(block)).xxh3() == entry.xxh3()) {
+    return Encoded(v1::CODEC_UNCHANGED, base_version, SharedBytes{});
   }
+  const size_t steps = static_cast<size_t>(
+      std::find_if(chain.begin(), chain.end(),
+                   [&](const auto& kept) { return kept->manifest.version() == version; }) -
+      chain.begin());
+  if (steps == chain.size() || options_.codec == "raw") return std::nullopt;
+  return Delta(ChangesOf(chain, steps, block), base_version, entry.size());
+}
 
-  // The bytes themselves: from the nearest later version that has them, back through the changes.
+// The bytes themselves: from the nearest later version that has them, back through the changes.
+EncodedBlock WeightStore::EncodeRaw(const Chain& chain, uint32_t block) {
+  const size_t size = chain.front()->manifest.blocks(static_cast<int>(block)).size();
   size_t whole = 0;
   while (whole + 1 < chain.size() &&
          chain[whole]->changes[block].kind != BlockChange::Kind::kKept) {
@@ -348,12 +348,28 @@ absl::StatusOr<EncodedBlock> WeightStore::EncodeBlock(int64_t version, uint32_t 
   }
   const Bytes& bytes =
       whole + 1 == chain.size() ? chain[whole]->blocks[block] : chain[whole]->changes[block].kept;
-  if (whole == 0) return finish(Raw(bytes, size));
+  if (whole == 0) return Raw(bytes, size);
   auto copy = std::make_shared_for_overwrite<char[]>(size);
   std::memcpy(copy.get(), bytes.get(), size);
-  const bool restored = XorChanges(changes_of(chain, whole), copy.get(), size);
+  const bool restored = XorChanges(ChangesOf(chain, whole, block), copy.get(), size);
   COHORT_CHECK(restored);
-  return finish(Raw(copy, size));
+  return Raw(copy, size);
+}
+
+absl::StatusOr<EncodedBlock> WeightStore::EncodeBlock(int64_t version, uint32_t block,
+                                                      int64_t base_version) const {
+  COHORT_ASSIGN_OR_RETURN(const Chain chain, FindChain(version));
+  const Version& target = *chain.front();
+  if (block >= static_cast<uint32_t>(target.manifest.blocks_size())) {
+    return absl::InvalidArgumentError(absl::StrCat("version ", version, " has ",
+                                                   target.manifest.blocks_size(),
+                                                   " blocks, asked for number ", block));
+  }
+  std::optional<EncodedBlock> delta = EncodeDelta(target, block, base_version);
+  EncodedBlock encoded = delta.has_value() ? *std::move(delta) : EncodeRaw(chain, block);
+  encoded.header.set_version(version);
+  encoded.header.set_block(block);
+  return encoded;
 }
 
 }  // namespace cohort

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,8 @@ struct EncodedBlock {
   v1::Block header;
   SharedBytes payload;
 };
+
+struct BlockChange;  // of the implementation
 
 // The learner's side. Publish is called by one thread; Manifest, EncodeBlock and the rest by any.
 class WeightStore {
@@ -71,6 +74,15 @@ class WeightStore {
  private:
   struct Version;
   using Chain = std::vector<std::shared_ptr<const Version>>;  // by version, up to the newest
+  std::vector<BlockChange> FillBlocks(const std::vector<at::Tensor>& cpu, const Version* before,
+                                      Version* fresh) const;
+  static std::shared_ptr<const Version> Superseded(const Version& version,
+                                                   std::vector<BlockChange> changes);
+  static std::vector<const BlockChange*> ChangesOf(const Chain& chain, size_t count,
+                                                   uint32_t block);
+  std::optional<EncodedBlock> EncodeDelta(const Version& target, uint32_t block,
+                                          int64_t base_version) const;
+  static EncodedBlock EncodeRaw(const Chain& chain, uint32_t block);
   Chain ChainFrom(int64_t version) const;
   absl::StatusOr<Chain> FindChain(int64_t version) const;
   void Install(std::shared_ptr<const Version> fresh, std::shared_ptr<const Version> superseded);

@@ -23,7 +23,7 @@ int FuzzGroupAssembly(const uint8_t* data, size_t size) {
   GroupAssembler assembler;
   size_t received = 0;
   while (size >= 2) {
-    const size_t length = std::min<size_t>(data[0] | data[1] << 8, size - 2);
+    const size_t length = std::min<size_t>(static_cast<size_t>(data[0] | data[1] << 8), size - 2);
     v1::GroupChunk chunk;
     if (chunk.ParseFromArray(data + 2, static_cast<int>(length))) {
       received += chunk.payload().size();
