@@ -53,8 +53,8 @@ absl::StatusOr<std::vector<std::string>> FilesThatCount(const std::string& folde
   if (std::find(names.begin(), names.end(), "config.json") == names.end() ||
       std::none_of(names.begin(), names.end(), is_weights)) {
     return absl::NotFoundError(absl::StrCat(
-        "model.path: expected a Hugging Face folder with config.json and *.safetensors in ",
-        folder, "; set it to such a folder"));
+        "model.path: expected a Hugging Face folder with config.json and *.safetensors in ", folder,
+        "; set it to such a folder"));
   }
   return names;
 }

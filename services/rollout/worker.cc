@@ -2,8 +2,7 @@
 
 #include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
+#include <atomic>
 #include <memory>
 #include <utility>
 
@@ -64,12 +63,14 @@ class Worker {
   std::unique_ptr<CausalLm> model_;
   std::unique_ptr<GroupGenerator> engine_;
   std::unique_ptr<RewardSet> reward_set_;
-  std::unique_ptr<HttpHost> http_;
   // The session client and the weight follower call into the loop; they end first.
   std::unique_ptr<RewardRunner> rewards_;
   std::unique_ptr<GenerationLoop> loop_;
   std::unique_ptr<WeightFollower> weights_;
   std::unique_ptr<SessionClient> session_;
+  // Its threads look at the parts above once `serving_` is set; it ends first.
+  std::atomic<bool> serving_{false};
+  std::unique_ptr<HttpHost> http_;
 
   absl::Mutex mu_;
   bool drain_asked_ ABSL_GUARDED_BY(mu_) = false;
@@ -107,14 +108,14 @@ absl::Status Worker::MakeEngine() {
 absl::Status Worker::StartHttp() {
   HttpCallbacks callbacks;
   callbacks.ready = [this]() -> absl::Status {
-    if (session_ == nullptr || !session_->connected()) {
+    if (!serving_ || !session_->connected()) {
       return absl::UnavailableError(absl::StrCat("waiting for the learner at ", args_.learner));
     }
     if (weights_->held_version() < 0) return absl::UnavailableError("waiting for weights");
     return absl::OkStatus();
   };
   callbacks.healthy = [this]() -> absl::Status {
-    return loop_ == nullptr ? absl::OkStatus() : loop_->status();
+    return serving_ ? loop_->status() : absl::OkStatus();
   };
   COHORT_ASSIGN_OR_RETURN(http_, HttpHost::Start(args_.http_listen, &metrics_, callbacks));
   return absl::OkStatus();
@@ -128,9 +129,10 @@ absl::Status Worker::Prepare() {
   COHORT_RETURN_IF_ERROR(LoadModel());
   COHORT_RETURN_IF_ERROR(MakeEngine());
   COHORT_ASSIGN_OR_RETURN(const std::string hash, ModelContentHash(config_.model().path()));
+  COHORT_RETURN_IF_ERROR(StartHttp());
   MakeLoop();
   Connect(SemanticFields(config_, hash));
-  return StartHttp();
+  return absl::OkStatus();
 }
 
 void Worker::MakeLoop() {
@@ -169,6 +171,7 @@ void Worker::Connect(const std::vector<SemanticValue>& semantic) {
   options.max_rows = static_cast<uint32_t>(config_.rollout().max_batch_rows());
   options.host = HostName();
   options.pid = static_cast<uint32_t>(getpid());
+  options.http_address = http_->address();
   options.connect_limit = absl::Seconds(config_.rollout().connect_seconds());
   options.seed = static_cast<uint64_t>(getpid());
   SessionClient::Events events;
@@ -203,6 +206,7 @@ absl::Status Worker::Serve() {
   COHORT_LOG(INFO) << "model " << config_.model().path() << " in " << config_.model().dtype()
                    << ", metrics at http://" << http_->address() << "/metrics, learner "
                    << args_.learner;
+  serving_ = true;
   loop_->Start();
   weights_->Start();
   session_->Start();
