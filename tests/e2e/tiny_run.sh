@@ -5,7 +5,8 @@
 #
 # 1. three steps end with exit code 0, a metrics line per step, a summary and a checkpoint;
 # 2. --resume continues to five steps;
-# 3. an interrupted run stops by itself and leaves no process behind.
+# 3. a worker killed with -9 in the middle costs no step: its prompts go to the other one, and a new one joins;
+# 4. an interrupted run stops by itself and leaves no process behind.
 set -euo pipefail
 root="$(cd "$(dirname "$0")/../.." && pwd)"
 bin="$(cd "${1:?usage: tests/e2e/tiny_run.sh BIN_DIR}" && pwd)"
@@ -91,6 +92,21 @@ write_config 5
 train --resume || fail "--resume: exit code $?"
 check_run 5
 echo "tiny_run: resume to five steps: ok"
+
+write_config 60
+rm -rf "$work/run"
+train &
+run=$!
+has_three_steps() { [[ "$(grep -cs '"loss"' "$work/run/metrics.jsonl")" -ge 3 ]]; }
+worker() { processes | while read -r pid; do
+  grep -qsaF cohort-rollout "/proc/$pid/cmdline" && ! grep -qsaF timeout "/proc/$pid/cmdline" && echo "$pid"
+done | head -n 1; }
+wait_until 120 has_three_steps || fail "no three steps within 120 s"
+kill -9 "$(worker)"
+wait "$run" || fail "run with a killed worker: exit code $?"
+check_run 60
+grep -q 'killed by signal 9' "$work/train.log" || fail "the killed worker was not noticed"
+echo "tiny_run: worker killed with -9, no step lost: ok"
 
 write_config 100000
 rm -rf "$work/run"
