@@ -188,6 +188,8 @@ template <typename Start>
 absl::Status C10dCollective::Run(absl::string_view what, const Start& start) {
   if (Aborted()) return FailedOperation(what, rank(), "aborted");
   try {
+    // Or it could complete an operation that another rank has given up.
+    if (store_->check({kAbortKey})) return FailedOperation(what, rank(), "another rank aborted");
     return Await(what, start());
   } catch (const std::exception& error) {
     pending_ = true;  // perhaps: the store may have failed while the operation still runs
