@@ -34,7 +34,8 @@ ZSTD_DCtx* Decompressor() {
 }
 
 size_t CompressInto(const char* data, size_t size, std::string* out) {
-  out->resize(ZSTD_compressBound(size));
+  const size_t bound = ZSTD_compressBound(size);
+  if (out->size() < bound) out->resize(bound);  // never shrunk: growing would fill it again
   const size_t written =
       ZSTD_compressCCtx(Compressor(), out->data(), out->size(), data, size, kLevel);
   COHORT_CHECK(!ZSTD_isError(written)) << ZSTD_getErrorName(written);
