@@ -85,7 +85,10 @@ algorithm: {{reward: {{sources: [{{name: rule_last_integer}}]}}, adv: {{baseline
     subprocess.run([binary, "train", "-c", str(path)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
     lines = [json.loads(line) for line in open(pathlib.Path(out) / "metrics.jsonl")]
     steps = [line for line in lines if "time/step" in line][1:]
-    return [line["time/step"] for line in steps], statistics.mean(line["response_length/mean"] for line in steps)
+    # The last step also saves a checkpoint, which TRL is told not to do.
+    extra = ("time/checkpoint", "time/eval")
+    seconds = [line["time/step"] - sum(line.get(key) or 0 for key in extra) for line in steps]
+    return seconds, statistics.mean(line["response_length/mean"] for line in steps)
 
 
 def report(name, seconds, length, rate, prompt_tokens):
