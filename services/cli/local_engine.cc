@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/model/vocabulary.h"
 #include "common/tensor/device.h"
 
 namespace cohort {
@@ -55,12 +56,8 @@ absl::StatusOr<LocalModel> LoadLocalModelAndTokenizer(const std::string& folder,
   LocalModel local;
   COHORT_ASSIGN_OR_RETURN(local.tokenizer, Tokenizer::Load(folder));
   COHORT_ASSIGN_OR_RETURN(local.model, LoadLocalModel(folder, dtype, device, threads));
-  if (local.tokenizer->vocab_size() > local.model->config().vocab_size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(folder, ": the tokenizer has ids up to ", local.tokenizer->vocab_size() - 1,
-                     " but the model only ", local.model->config().vocab_size,
-                     " embeddings; they are not of one model"));
-  }
+  COHORT_RETURN_IF_ERROR(
+      CheckVocabulary(folder, local.tokenizer->vocab_size(), local.model->config()));
   return local;
 }
 

@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/model/model_hash.h"
+#include "common/model/vocabulary.h"
 #include "common/telemetry/metric_names.h"
 #include "common/tensor/device.h"
 #include "services/learner/training_config.h"
@@ -40,12 +41,8 @@ absl::Status LoadModel(LearnerParts* parts) {
   COHORT_ASSIGN_OR_RETURN(parts->tokenizer, Tokenizer::Load(path));
   options.trainable = true;
   COHORT_ASSIGN_OR_RETURN(parts->model, CausalLm::Load(path, options));
-  if (parts->tokenizer->vocab_size() > parts->model->config().vocab_size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": the tokenizer has ids up to ", parts->tokenizer->vocab_size() - 1,
-                     " but the model only ", parts->model->config().vocab_size,
-                     " embeddings; they are not of one model"));
-  }
+  COHORT_RETURN_IF_ERROR(
+      CheckVocabulary(path, parts->tokenizer->vocab_size(), parts->model->config()));
   if (parts->algorithm.kl.placement != KlPlacement::kNone) {
     options.trainable = false;
     COHORT_ASSIGN_OR_RETURN(parts->reference, CausalLm::Load(path, options));

@@ -14,6 +14,7 @@
 #include "common/generate/engine.h"
 #include "common/model/causal_lm.h"
 #include "common/model/model_hash.h"
+#include "common/model/vocabulary.h"
 #include "common/telemetry/http_host.h"
 #include "common/tensor/device.h"
 #include "common/text/tokenizer.h"
@@ -85,13 +86,7 @@ absl::Status Worker::LoadModel() {
   config_.mutable_model()->set_dtype(DtypeName(options.dtype));
   COHORT_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model().path()));
   COHORT_ASSIGN_OR_RETURN(model_, CausalLm::Load(config_.model().path(), options));
-  if (tokenizer_->vocab_size() > model_->config().vocab_size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(config_.model().path(), ": the tokenizer has ids up to ",
-                     tokenizer_->vocab_size() - 1, " but the model only ",
-                     model_->config().vocab_size, " embeddings; they are not of one model"));
-  }
-  return absl::OkStatus();
+  return CheckVocabulary(config_.model().path(), tokenizer_->vocab_size(), model_->config());
 }
 
 absl::Status Worker::MakeEngine() {
