@@ -227,6 +227,17 @@ TEST_F(LearnerProcess, WhatIsWrongIsSaidInOneLine) {
   EXPECT_THAT(learner->Log(), HasSubstr("model.safetensors"));
 }
 
+TEST_F(LearnerProcess, ATokenizerThatDoesNotFitTheModelIsSaidInOneLine) {
+  WriteConfig(3);
+  auto tokenizer = nlohmann::json::parse(ReadFile(Path("model/tokenizer.json")).value_or(""));
+  tokenizer["model"]["vocab"]["beyond the model"] = 99999;
+  COHORT_ASSERT_OK(WriteFileAtomic(Path("model/tokenizer.json"), tokenizer.dump()));
+  const auto learner = Learner();
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
+  EXPECT_THAT(learner->Log(), HasSubstr("99999"));
+  EXPECT_THAT(learner->Log(), HasSubstr(Path("model")));
+}
+
 TEST_F(LearnerProcess, APortInUseIsSaidInOneLine) {
   WriteConfig(3);
   const auto first = Learner();
