@@ -21,7 +21,6 @@ Dispatcher::Dispatcher(Options options, PromptFeed feed, GroupFilter filter, Gro
       clock_(clock),
       next_ordinal_(cursor.next_ordinal),
       version_(first_step),
-      step_(first_step),
       holes_(cursor.holes.begin(), cursor.holes.end()) {
   COHORT_CHECK(options_.groups_per_step > 0);
   COHORT_CHECK(options_.max_staleness >= 0);
@@ -100,30 +99,26 @@ absl::StatusOr<bool> Dispatcher::AdmitOne() {
 
 IssuedLease Dispatcher::Issue(Flight& flight, const std::string& worker, int64_t floor) {
   if (flight.was_issued) ++counts_.reissued;
-  flight.was_issued = true;
-  flight.lease_id = next_lease_++;
-  flight.worker = worker;
-  flight.expires = clock_->Now() + options_.lease_duration;
-  return {.lease_id = flight.lease_id,
-          .group_id = flight.id,
-          .item = flight.item,
-          .version_floor = floor,
-          .deadline = options_.lease_duration};
+  return flight.Issue(next_lease_++, worker, floor, clock_->Now(), options_.lease_duration);
 }
 
-void Dispatcher::Requeue(Flight& flight) {
-  flight.lease_id = 0;
-  flight.worker.clear();
+// An outstanding group of either kind; null: it has arrived or was never asked for.
+Flight* Dispatcher::FindFlight(GroupId id) {
+  const auto known = ordinals_.find(id);
+  if (known == ordinals_.end()) return eval_.Find(id);
+  const auto flight = flights_.find(known->second);
+  return flight == flights_.end() ? nullptr : &flight->second;
+}
+
+void Dispatcher::ForEachFlight(const std::function<void(Flight&)>& visit) {
+  for (auto& [ordinal, flight] : flights_) visit(flight);
+  eval_.ForEachFlight(visit);
 }
 
 absl::StatusOr<std::optional<IssuedLease>> Dispatcher::NextLease(const std::string& worker) {
   absl::MutexLock lock(&mu_);
   if (closed_) return std::nullopt;
-  for (EvalItem& item : eval_) {
-    if (!item.group.has_value() && item.flight.lease_id == 0) {
-      return Issue(item.flight, worker, version_);
-    }
-  }
+  if (Flight* evaluation = eval_.NextWaiting()) return Issue(*evaluation, worker, version_);
   COHORT_RETURN_IF_ERROR(feed_error_);
   auto waiting = std::find_if(flights_.begin(), flights_.end(),
                               [](const auto& entry) { return entry.second.lease_id == 0; });
@@ -196,10 +191,9 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
   const GroupId id = flight.id;
   // The staleness bound is checked when the group is taken; here only the shape counts.
   if (absl::Status shape = CheckGroup(group, id, flight.item, /*version_floor=*/0); !shape.ok()) {
-    bool ended = false;
     // Only the holder of the lease can give it back: a malformed late copy must not disturb another
     // worker.
-    if (flight.worker == worker) FailFlight(flight, false, std::string(shape.message()), &ended);
+    if (flight.worker == worker) FailFlight(flight, false, std::string(shape.message()));
     return Count(Delivery::kMalformed, std::string(shape.message()));
   }
   if (absl::Status logged = log_->Append(group); !logged.ok()) {
@@ -227,22 +221,16 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
 }
 
 Dispatcher::DeliveryResult Dispatcher::DeliverEval(Group group) {
-  const auto known = eval_index_.find(group.id);
-  if (known == eval_index_.end()) {
-    return Count(Delivery::kLate, "its evaluation is over");
-  }
-  EvalItem& item = eval_[known->second];
-  if (item.group.has_value()) {
+  if (!eval_.Contains(group.id)) return Count(Delivery::kLate, "its evaluation is over");
+  Flight* const flight = eval_.Find(group.id);
+  if (flight == nullptr) {
     return Count(Delivery::kDuplicate, "this evaluation prompt has arrived already");
   }
-  if (absl::Status shape = CheckGroup(group, item.flight.id, item.flight.item, version_);
-      !shape.ok()) {
-    bool ended = false;
-    FailFlight(item.flight, false, std::string(shape.message()), &ended);
-    if (ended) item.group = Group{};
+  if (absl::Status shape = CheckGroup(group, flight->id, flight->item, version_); !shape.ok()) {
+    FailFlight(*flight, false, std::string(shape.message()));
     return Count(Delivery::kMalformed, std::string(shape.message()));
   }
-  item.group = std::move(group);
+  eval_.Settle(std::move(group));
   return Count(Delivery::kAccepted, "");
 }
 
@@ -250,28 +238,23 @@ void Dispatcher::CountBadDelivery(GroupId id, const std::string& worker, Deliver
   {
     absl::MutexLock lock(&mu_);
     ++counts_.deliveries[static_cast<size_t>(outcome)];
-    if (const auto known = ordinals_.find(id); known != ordinals_.end()) {
-      if (auto flight = flights_.find(known->second);
-          flight != flights_.end() && flight->second.worker == worker) {
-        Requeue(flight->second);
-      }
-    } else if (const auto eval = eval_index_.find(id); eval != eval_index_.end()) {
-      if (eval_[eval->second].flight.worker == worker) Requeue(eval_[eval->second].flight);
-    }
+    Flight* const flight = FindFlight(id);
+    if (flight != nullptr && flight->worker == worker) flight->Requeue();
   }
   Notify();
 }
 
-void Dispatcher::FailFlight(Flight& flight, bool prompt_too_long, const std::string& detail,
-                            bool* ended) {
+void Dispatcher::FailFlight(Flight& flight, bool prompt_too_long, const std::string& detail) {
   ++flight.attempts;
-  *ended = prompt_too_long || flight.attempts >= options_.max_attempts;
+  const bool ended = prompt_too_long || flight.attempts >= options_.max_attempts;
   COHORT_LOG(WARNING) << "ordinal " << flight.item.ordinal << ", attempt " << flight.attempts
                       << " by " << flight.worker << " failed: " << detail
-                      << (*ended ? "; given up" : "; issued again");
-  if (!*ended) {
-    Requeue(flight);
-  } else if (flight.item.purpose == Purpose::kTrain) {
+                      << (ended ? "; given up" : "; issued again");
+  if (!ended) {
+    flight.Requeue();
+  } else if (flight.item.purpose == Purpose::kEval) {
+    eval_.GiveUp(flight.id);
+  } else {
     EndFlight(flight.item.ordinal,
               prompt_too_long ? OrdinalEnd::kPromptTooLong : OrdinalEnd::kInfraFailed);
   }
@@ -281,18 +264,9 @@ void Dispatcher::FailLease(GroupId id, uint64_t lease_id, bool prompt_too_long,
                            const std::string& detail) {
   {
     absl::MutexLock lock(&mu_);
-    bool ended = false;
-    if (const auto known = ordinals_.find(id); known != ordinals_.end()) {
-      auto flight = flights_.find(known->second);
-      if (flight != flights_.end() && flight->second.lease_id == lease_id) {
-        FailFlight(flight->second, prompt_too_long, detail, &ended);
-      }
-    } else if (const auto eval = eval_index_.find(id); eval != eval_index_.end()) {
-      EvalItem& item = eval_[eval->second];
-      if (!item.group.has_value() && item.flight.lease_id == lease_id) {
-        FailFlight(item.flight, prompt_too_long, detail, &ended);
-        if (ended) item.group = Group{};
-      }
+    Flight* const flight = FindFlight(id);
+    if (flight != nullptr && flight->lease_id == lease_id) {
+      FailFlight(*flight, prompt_too_long, detail);
     }
   }
   Notify();
@@ -301,13 +275,8 @@ void Dispatcher::FailLease(GroupId id, uint64_t lease_id, bool prompt_too_long,
 void Dispatcher::ReturnLease(GroupId id, uint64_t lease_id) {
   {
     absl::MutexLock lock(&mu_);
-    if (const auto known = ordinals_.find(id); known != ordinals_.end()) {
-      const auto flight = flights_.find(known->second);
-      if (flight != flights_.end() && flight->second.lease_id == lease_id) Requeue(flight->second);
-    } else if (const auto eval = eval_index_.find(id); eval != eval_index_.end()) {
-      EvalItem& item = eval_[eval->second];
-      if (!item.group.has_value() && item.flight.lease_id == lease_id) Requeue(item.flight);
-    }
+    Flight* const flight = FindFlight(id);
+    if (flight != nullptr && flight->lease_id == lease_id) flight->Requeue();
   }
   Notify();
 }
@@ -315,12 +284,9 @@ void Dispatcher::ReturnLease(GroupId id, uint64_t lease_id) {
 void Dispatcher::WorkerGone(const std::string& worker) {
   {
     absl::MutexLock lock(&mu_);
-    for (auto& [ordinal, flight] : flights_) {
-      if (flight.lease_id != 0 && flight.worker == worker) Requeue(flight);
-    }
-    for (EvalItem& item : eval_) {
-      if (!item.group.has_value() && item.flight.worker == worker) Requeue(item.flight);
-    }
+    ForEachFlight([&](Flight& flight) {
+      if (flight.HeldBy(worker)) flight.Requeue();
+    });
   }
   Notify();
 }
@@ -330,17 +296,13 @@ std::vector<std::string> Dispatcher::ExpireLeases() {
   {
     absl::MutexLock lock(&mu_);
     const absl::Time now = clock_->Now();
-    const auto expire = [&](Flight& flight) {
+    ForEachFlight([&](Flight& flight) {
       if (flight.lease_id == 0 || flight.expires > now) return;
       expired.push_back(absl::StrCat("lease of ordinal ", flight.item.ordinal, " held by ",
                                      flight.worker, " expired after ",
                                      absl::FormatDuration(options_.lease_duration)));
-      Requeue(flight);
-    };
-    for (auto& [ordinal, flight] : flights_) expire(flight);
-    for (EvalItem& item : eval_) {
-      if (!item.group.has_value()) expire(item.flight);
-    }
+      flight.Requeue();
+    });
   }
   if (!expired.empty()) Notify();
   return expired;
@@ -376,32 +338,55 @@ std::string Dispatcher::DescribeMissing() const {
                                       : absl::StrJoin(missing, ", "));
 }
 
-std::string Dispatcher::DescribeMissingEval() const {
-  int64_t missing = 0, not_taken = 0;
-  std::set<std::string> holders;
-  for (const EvalItem& item : eval_) {
-    if (item.group.has_value()) continue;
-    ++missing;
-    if (item.flight.lease_id == 0) {
-      ++not_taken;
-    } else {
-      holders.insert(item.flight.worker);
-    }
+absl::Status Dispatcher::Exhausted(int64_t step) const {
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "ALERT dynamic_sampling_exhausted: ", drawn_, " prompts gave only ", buffer_.size(), " of ",
+      options_.groups_per_step, " groups for step ", step + 1, " (",
+      absl::StrJoin(dropped_, ", ",
+                    [](std::string* out, const auto& entry) {
+                      absl::StrAppend(out, entry.first, " ", entry.second);
+                    }),
+      "). Use prompts of a better fitting difficulty, raise rollout.group_size or "
+      "algorithm.filter.prompts.dynamic.max_rounds"));
+}
+
+// The ordinals of the next batch.
+std::vector<uint64_t> Dispatcher::Choose() const {
+  if (!options_.consume_in_order) {
+    return {arrivals_.begin(), arrivals_.begin() + options_.groups_per_step};
   }
-  return absl::StrCat("evaluation: ", missing, " of ", eval_.size(),
-                      " prompts have not come back; no worker took ", not_taken,
-                      " of them, the others are leased to ",
-                      holders.empty() ? "nobody" : absl::StrJoin(holders, ", "));
+  std::vector<uint64_t> chosen;
+  for (const auto& [ordinal, group] : buffer_) {
+    if (static_cast<int64_t>(chosen.size()) == options_.groups_per_step) break;
+    chosen.push_back(ordinal);
+  }
+  return chosen;
+}
+
+Group Dispatcher::Unbuffer(uint64_t ordinal) {
+  auto node = buffer_.extract(ordinal);
+  ordinals_.erase(node.mapped().id);
+  arrivals_.erase(std::find(arrivals_.begin(), arrivals_.end(), ordinal));
+  return std::move(node.mapped());
+}
+
+size_t Dispatcher::EndStale(const std::vector<uint64_t>& chosen, int64_t step) {
+  size_t stale = 0;
+  for (uint64_t ordinal : chosen) {
+    if (step - buffer_.at(ordinal).OldestVersion() <= options_.max_staleness) continue;
+    Unbuffer(ordinal);
+    End(OrdinalEnd::kStale);
+    ++stale;
+  }
+  return stale;
 }
 
 absl::StatusOr<DispatchBatch> Dispatcher::TakeBatch(int64_t step, absl::Time deadline) {
   DispatchBatch batch;
   const absl::Time start = clock_->Now();
   for (;;) {
-    size_t stale = 0;
     {
       absl::MutexLock lock(&mu_);
-      step_ = step;
       const auto wake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
         return closed_ || !feed_error_.ok() || BatchReady() ||
                (options_.max_prompts_per_batch > 0 && drawn_ >= options_.max_prompts_per_batch);
@@ -413,51 +398,19 @@ absl::StatusOr<DispatchBatch> Dispatcher::TakeBatch(int64_t step, absl::Time dea
         return absl::DeadlineExceededError(
             absl::StrCat("batch of step ", step + 1, ": ", DescribeMissing()));
       }
-      if (!BatchReady()) {
-        return absl::ResourceExhaustedError(absl::StrCat(
-            "ALERT dynamic_sampling_exhausted: ", drawn_, " prompts gave only ", buffer_.size(),
-            " of ", options_.groups_per_step, " groups for step ", step + 1, " (",
-            absl::StrJoin(dropped_, ", ",
-                          [](std::string* out, const auto& entry) {
-                            absl::StrAppend(out, entry.first, " ", entry.second);
-                          }),
-            "). Use prompts of a better fitting difficulty, raise rollout.group_size or "
-            "algorithm.filter.prompts.dynamic.max_rounds"));
-      }
-      std::vector<uint64_t> chosen;
-      if (options_.consume_in_order) {
-        for (auto it = buffer_.begin();
-             it != buffer_.end() && static_cast<int64_t>(chosen.size()) < options_.groups_per_step;
-             ++it) {
-          chosen.push_back(it->first);
-        }
-      } else {
-        chosen.assign(arrivals_.begin(), arrivals_.begin() + options_.groups_per_step);
-      }
-      for (uint64_t ordinal : chosen) {
-        const auto entry = buffer_.find(ordinal);
-        if (step - entry->second.OldestVersion() > options_.max_staleness) {
-          ordinals_.erase(entry->second.id);
-          arrivals_.erase(std::find(arrivals_.begin(), arrivals_.end(), ordinal));
-          buffer_.erase(entry);
-          End(OrdinalEnd::kStale);
-          ++stale;
-        }
-      }
-      if (stale == 0) {
+      if (!BatchReady()) return Exhausted(step);
+      const std::vector<uint64_t> chosen = Choose();
+      if (EndStale(chosen, step) == 0) {
         for (uint64_t ordinal : chosen) {
-          auto node = buffer_.extract(ordinal);
-          ordinals_.erase(node.mapped().id);
-          arrivals_.erase(std::find(arrivals_.begin(), arrivals_.end(), ordinal));
           training_.insert(ordinal);
-          batch.groups.push_back(std::move(node.mapped()));
+          batch.groups.push_back(Unbuffer(ordinal));
         }
         batch.prompts_drawn = drawn_ + static_cast<int64_t>(chosen.size());
         batch.dropped = std::exchange(dropped_, {});
         drawn_ = 0;
+        break;
       }
     }
-    if (stale == 0) break;
     Notify();  // the places of the stale groups are free again
   }
   batch.waited = clock_->Now() - start;
@@ -490,38 +443,18 @@ void Dispatcher::SetVersion(int64_t version) {
 void Dispatcher::BeginEval(std::vector<PromptItem> items) {
   {
     absl::MutexLock lock(&mu_);
-    eval_.clear();
-    eval_index_.clear();
-    for (PromptItem& item : items) {
-      item.purpose = Purpose::kEval;
-      EvalItem eval;
-      // The same evaluation prompt asked for at another version is another group.
-      eval.flight.id = MakeGroupId(options_.run_seed ^ static_cast<uint64_t>(version_) << 32,
-                                   item.ordinal, Purpose::kEval);
-      eval.flight.item = std::move(item);
-      eval_index_[eval.flight.id] = eval_.size();
-      eval_.push_back(std::move(eval));
-    }
+    eval_.Begin(std::move(items), options_.run_seed, version_);
   }
   Notify();
 }
 
 absl::StatusOr<std::vector<Group>> Dispatcher::WaitEval(absl::Time deadline) {
   absl::MutexLock lock(&mu_);
-  const auto done = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return closed_ || std::all_of(eval_.begin(), eval_.end(),
-                                  [](const EvalItem& item) { return item.group.has_value(); });
-  };
+  const auto done = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return closed_ || eval_.Done(); };
   const bool ready = mu_.AwaitWithDeadline(absl::Condition(&done), deadline);
   if (closed_) return absl::CancelledError("the dispatcher was closed");
-  if (!ready) {
-    return absl::DeadlineExceededError(DescribeMissingEval());
-  }
-  std::vector<Group> groups;
-  for (EvalItem& item : eval_) groups.push_back(*std::move(item.group));
-  eval_.clear();
-  eval_index_.clear();
-  return groups;
+  if (!ready) return absl::DeadlineExceededError(eval_.DescribeMissing());
+  return eval_.Take();
 }
 
 // ---- state ----
@@ -543,17 +476,6 @@ LedgerCounts Dispatcher::Counts() const {
   counts.buffered = buffer_.size();
   counts.training = training_.size();
   return counts;
-}
-
-size_t Dispatcher::OutstandingLeases(const std::string& worker) const {
-  absl::MutexLock lock(&mu_);
-  const auto held = [&](const Flight& flight) {
-    return flight.lease_id != 0 && flight.worker == worker;
-  };
-  size_t count = 0;
-  for (const auto& [ordinal, flight] : flights_) count += held(flight) ? 1 : 0;
-  for (const EvalItem& item : eval_) count += !item.group.has_value() && held(item.flight) ? 1 : 0;
-  return count;
 }
 
 void Dispatcher::Close() {

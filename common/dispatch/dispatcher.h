@@ -31,22 +31,13 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
+#include "common/dispatch/eval_round.h"
 #include "common/dispatch/group_log.h"
+#include "common/dispatch/lease.h"
 #include "common/dispatch/ledger.h"
 #include "common/rl/group.h"
 
 namespace cohort {
-
-// One prompt as it will be leased.
-struct PromptItem {
-  uint64_t ordinal = 0;
-  Purpose purpose = Purpose::kTrain;
-  std::string source;        // data source name
-  std::string reward;        // the source's own verifier
-  std::string columns_json;  // answer and the prompt's other columns, for the reward
-  std::vector<int32_t> prompt_ids;
-  std::vector<SamplePlan> plans;  // one per row
-};
 
 // The prompt for an ordinal: the same answer whenever it is asked. OutOfRange: the prompt is too
 // long (the ordinal ends as prompt_too_long). Any other error ends the run.
@@ -60,14 +51,6 @@ struct DispatchCursor {
   uint64_t next_ordinal = 0;
   std::vector<uint64_t>
       holes;  // below next_ordinal, dispatched but not ended: dispatched again on resume
-};
-
-struct IssuedLease {
-  uint64_t lease_id = 0;
-  GroupId group_id = 0;
-  PromptItem item;
-  int64_t version_floor = 0;
-  absl::Duration deadline;
 };
 
 struct DispatchBatch {
@@ -138,44 +121,34 @@ class Dispatcher {
 
   DispatchCursor Cursor() const;  // outstanding ordinals are holes, also after Close
   LedgerCounts Counts() const;
-  size_t OutstandingLeases(const std::string& worker) const;
   // No more leases; waiting calls return Cancelled; outstanding ordinals end as abandoned, except
   // those being trained: the step that has them may still call MarkTrained.
   void Close();
 
  private:
-  struct Flight {
-    PromptItem item;
-    GroupId id = 0;
-    int attempts = 0;       // leases that failed for infrastructure reasons
-    uint64_t lease_id = 0;  // 0: waiting to be (re-)issued
-    std::string worker;
-    absl::Time expires;
-    bool was_issued = false;
-  };
-  struct EvalItem {
-    Flight flight;
-    std::optional<Group> group;
-  };
-
   // Position of an ordinal among the outstanding ones that still need a place in a batch.
   int64_t PositionOf(uint64_t ordinal) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int64_t Places() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<bool> AdmitOne() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   IssuedLease Issue(Flight& flight, const std::string& worker, int64_t floor)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Requeue(Flight& flight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Flight* FindFlight(GroupId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ForEachFlight(const std::function<void(Flight&)>& visit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void End(OrdinalEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EndFlight(uint64_t ordinal, OrdinalEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   DeliveryResult DeliverTrain(const std::string& worker, Group group)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   DeliveryResult DeliverEval(Group group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   DeliveryResult Count(Delivery outcome, std::string detail) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void FailFlight(Flight& flight, bool prompt_too_long, const std::string& detail, bool* ended)
+  void FailFlight(Flight& flight, bool prompt_too_long, const std::string& detail)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool BatchReady() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::string DescribeMissing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  std::string DescribeMissingEval() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Exhausted(int64_t step) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<uint64_t> Choose() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  size_t EndStale(const std::vector<uint64_t>& chosen, int64_t step)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Group Unbuffer(uint64_t ordinal) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Notify() ABSL_LOCKS_EXCLUDED(mu_);
 
   const Options options_;
@@ -191,7 +164,6 @@ class Dispatcher {
   uint64_t next_ordinal_ ABSL_GUARDED_BY(mu_);
   uint64_t next_lease_ ABSL_GUARDED_BY(mu_) = 1;
   int64_t version_ ABSL_GUARDED_BY(mu_);
-  int64_t step_ ABSL_GUARDED_BY(mu_);              // the batch that TakeBatch fills next
   std::set<uint64_t> holes_ ABSL_GUARDED_BY(mu_);  // of a resumed run, not yet admitted again
   std::map<uint64_t, Flight> flights_ ABSL_GUARDED_BY(mu_);  // waiting or leased, by ordinal
   std::map<uint64_t, Group> buffer_ ABSL_GUARDED_BY(mu_);    // arrived and kept, by ordinal
@@ -201,8 +173,7 @@ class Dispatcher {
   absl::flat_hash_map<GroupId, uint64_t> ordinals_ ABSL_GUARDED_BY(mu_);  // of outstanding groups
   int64_t drawn_ ABSL_GUARDED_BY(mu_) = 0;  // prompts ended for the current batch
   std::map<std::string, int64_t> dropped_ ABSL_GUARDED_BY(mu_);  // since the last batch, by state
-  std::vector<EvalItem> eval_ ABSL_GUARDED_BY(mu_);
-  absl::flat_hash_map<GroupId, size_t> eval_index_ ABSL_GUARDED_BY(mu_);
+  EvalRound eval_ ABSL_GUARDED_BY(mu_);
   LedgerCounts counts_ ABSL_GUARDED_BY(mu_);
 };
 

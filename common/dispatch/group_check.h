@@ -2,7 +2,8 @@
 #pragma once
 
 #include "absl/status/status.h"
-#include "common/dispatch/dispatcher.h"
+#include "common/dispatch/lease.h"
+#include "common/rl/group.h"
 
 namespace cohort {
 

@@ -352,8 +352,10 @@ TEST_F(LearnerTest, SpreadsLeasesByLoadAndBoundsThemByRows) {
   NextLease(*first);
   auto second = Connect("w-2");
   for (int i = 0; i < 3; ++i) NextLease(*second);
-  EXPECT_EQ(dispatcher_->OutstandingLeases("w-1"), 1u);
-  EXPECT_EQ(dispatcher_->OutstandingLeases("w-2"), 3u);
+  const std::vector<v1::WorkerStatus> workers = service_->Workers();
+  ASSERT_EQ(workers.size(), 2u);
+  EXPECT_EQ(workers[0].leases(), 1u);
+  EXPECT_EQ(workers[1].leases(), 3u);
 }
 
 TEST_F(LearnerTest, AnAcceptedGroupIsCancelledWhereElseItIsInHand) {

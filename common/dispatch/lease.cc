@@ -1,0 +1,23 @@
+#include "common/dispatch/lease.h"
+
+namespace cohort {
+
+IssuedLease Flight::Issue(uint64_t lease, const std::string& to, int64_t floor, absl::Time now,
+                          absl::Duration duration) {
+  was_issued = true;
+  lease_id = lease;
+  worker = to;
+  expires = now + duration;
+  return {.lease_id = lease_id,
+          .group_id = id,
+          .item = item,
+          .version_floor = floor,
+          .deadline = duration};
+}
+
+void Flight::Requeue() {
+  lease_id = 0;
+  worker.clear();
+}
+
+}  // namespace cohort
