@@ -5,12 +5,25 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/dispatch/group_check.h"
+#include "common/rl/staleness.h"
 
 namespace cohort {
+namespace {
+
+constexpr int kTooLongInARow = 1000;
+
+// Why a group could not be scored.
+std::string FirstNote(const Group& group) {
+  for (const Row& row : group.rows) {
+    if (!row.note.empty()) return row.note;
+  }
+  return "no row has a verdict";
+}
+
+}  // namespace
 
 Dispatcher::Dispatcher(Options options, PromptFeed feed, GroupFilter filter, GroupLog* log,
                        Clock* clock, DispatchCursor cursor, int64_t first_step)
@@ -51,42 +64,32 @@ int64_t Dispatcher::PositionOf(uint64_t ordinal) const {
 int64_t Dispatcher::Places() const {
   // Groups being trained hold their places until their version is published: a lease given out
   // meanwhile would count from weights that are about to change.
-  int64_t steps_ahead = options_.max_staleness + 1;
-  if (options_.last_step > 0) steps_ahead = std::min(steps_ahead, options_.last_step - version_);
-  return steps_ahead * options_.groups_per_step -
-         static_cast<int64_t>(flights_.size() + buffer_.size() + training_.size()) -
+  int64_t window = AdmissionWindow(options_.max_staleness, options_.groups_per_step);
+  if (options_.last_step > 0) {
+    window = std::min(window, (options_.last_step - version_) * options_.groups_per_step);
+  }
+  return window - static_cast<int64_t>(flights_.size() + buffer_.size() + training_.size()) -
          trained_unpublished_;
 }
 
 absl::StatusOr<bool> Dispatcher::AdmitOne() {
   while (Places() > 0) {
-    uint64_t ordinal = 0;
-    if (!holes_.empty()) {
-      ordinal = *holes_.begin();
-      holes_.erase(holes_.begin());
-    } else {
-      ordinal = next_ordinal_++;
-    }
+    const bool hole = !holes_.empty();
+    const uint64_t ordinal = hole ? *holes_.begin() : next_ordinal_;
     absl::StatusOr<PromptItem> item = feed_(ordinal);
+    // An ordinal without an answer stays where it is: a resumed run asks for it again.
     if (!item.ok() && !absl::IsOutOfRange(item.status())) return item.status();
+    if (hole) {
+      holes_.erase(ordinal);
+    } else {
+      ++next_ordinal_;
+    }
     ++counts_.dispatched;
-    if (absl::IsOutOfRange(item.status())) {
-      End(OrdinalEnd::kPromptTooLong);
-      const uint64_t skipped = counts_.ended[static_cast<size_t>(OrdinalEnd::kPromptTooLong)];
-      if (skipped <= 10 || skipped % 1000 == 0) {
-        COHORT_LOG(WARNING) << "prompt " << ordinal << " is skipped: " << item.status().message()
-                            << " (" << skipped << " so far)";
-      }
-      // A source whose every prompt is too long would loop for ever.
-      if (options_.max_prompts_per_batch > 0 && drawn_ > options_.max_prompts_per_batch)
-        return false;
-      if (counts_.ended[static_cast<size_t>(OrdinalEnd::kPromptTooLong)] >= 10000 &&
-          counts_.ended[static_cast<size_t>(OrdinalEnd::kPromptTooLong)] == counts_.TotalEnded()) {
-        return absl::FailedPreconditionError(absl::StrCat(
-            "the first 10000 prompts are all too long; the last: ", item.status().message()));
-      }
+    if (!item.ok()) {
+      COHORT_RETURN_IF_ERROR(SkipTooLong(ordinal, item.status()));
       continue;
     }
+    too_long_in_a_row_ = 0;
     Flight flight;
     flight.id = MakeGroupId(options_.run_seed, ordinal, Purpose::kTrain);
     flight.item = *std::move(item);
@@ -95,6 +98,21 @@ absl::StatusOr<bool> Dispatcher::AdmitOne() {
     return true;
   }
   return false;
+}
+
+// A source whose every prompt is too long would be read for ever.
+absl::Status Dispatcher::SkipTooLong(uint64_t ordinal, const absl::Status& why) {
+  End(ordinal, OrdinalEnd::kPromptTooLong);
+  const uint64_t skipped = counts_.ended[static_cast<size_t>(OrdinalEnd::kPromptTooLong)];
+  if (skipped <= 10 || skipped % 1000 == 0) {
+    COHORT_LOG(WARNING) << "prompt " << ordinal << " is skipped: " << why.message() << " ("
+                        << skipped << " so far)";
+  }
+  if (++too_long_in_a_row_ < kTooLongInARow) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(too_long_in_a_row_, " prompts in a row are too long; the last: ", why.message(),
+                   ". Raise data.max_prompt_tokens or model.max_context, lower "
+                   "rollout.max_new_tokens, or use shorter prompts"));
 }
 
 IssuedLease Dispatcher::Issue(Flight& flight, const std::string& worker, int64_t floor) {
@@ -141,19 +159,16 @@ absl::StatusOr<std::optional<IssuedLease>> Dispatcher::NextLease(const std::stri
 
 // ---- endings ----
 
-void Dispatcher::End(OrdinalEnd end) {
+void Dispatcher::End(uint64_t ordinal, OrdinalEnd end) {
   ++counts_.ended[static_cast<size_t>(end)];
-  if (end != OrdinalEnd::kTrained && end != OrdinalEnd::kAbandoned) {
-    ++drawn_;
-    ++dropped_[std::string(OrdinalEndName(end))];
-  }
+  if (end != OrdinalEnd::kTrained && end != OrdinalEnd::kAbandoned) drops_.Add(ordinal, end);
 }
 
 void Dispatcher::EndFlight(uint64_t ordinal, OrdinalEnd end) {
   auto flight = flights_.find(ordinal);
   ordinals_.erase(flight->second.id);
   flights_.erase(flight);
-  End(end);
+  End(ordinal, end);
 }
 
 // ---- deliveries ----
@@ -168,7 +183,7 @@ Dispatcher::DeliveryResult Dispatcher::Deliver(const std::string& worker, Group 
   {
     absl::MutexLock lock(&mu_);
     group.worker = worker;
-    result = group.purpose == Purpose::kEval ? DeliverEval(std::move(group))
+    result = group.purpose == Purpose::kEval ? DeliverEval(worker, std::move(group))
                                              : DeliverTrain(worker, std::move(group));
   }
   Notify();
@@ -190,7 +205,8 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
   Flight& flight = entry->second;
   const GroupId id = flight.id;
   // The staleness bound is checked when the group is taken; here only the shape counts.
-  if (absl::Status shape = CheckGroup(group, id, flight.item, /*version_floor=*/0); !shape.ok()) {
+  const GroupLimits limits = {.newest_version = version_, .vocab_size = options_.vocab_size};
+  if (absl::Status shape = CheckGroup(group, id, flight.item, limits); !shape.ok()) {
     // Only the holder of the lease can give it back: a malformed late copy must not disturb another
     // worker.
     if (flight.worker == worker) FailFlight(flight, false, std::string(shape.message()));
@@ -199,14 +215,17 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
   if (absl::Status logged = log_->Append(group); !logged.ok()) {
     if (absl::IsAlreadyExists(logged))
       return Count(Delivery::kDuplicate, std::string(logged.message()));
-    // Not durable, so not accepted; the lease stays with the worker until it expires.
-    return Count(Delivery::kLate, absl::StrCat("the group log refused it: ", logged.message()));
+    // Not durable, so not accepted; its worker will not send it again.
+    const std::string why = absl::StrCat("the group log refused it: ", logged.message());
+    if (flight.worker == worker) LoseFlight(flight, why);
+    return Count(Delivery::kLate, why);
   }
   const bool all_unscorable = std::all_of(group.rows.begin(), group.rows.end(),
                                           [](const Row& row) { return row.unscorable; });
   std::optional<OrdinalEnd> end;
   if (all_unscorable) {
     end = OrdinalEnd::kUnscorable;
+    last_trouble_ = FirstNote(group);
   } else if (filter_) {
     end = filter_(group);
   }
@@ -220,14 +239,16 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
   return Count(Delivery::kAccepted, "");
 }
 
-Dispatcher::DeliveryResult Dispatcher::DeliverEval(Group group) {
+Dispatcher::DeliveryResult Dispatcher::DeliverEval(const std::string& worker, Group group) {
   if (!eval_.Contains(group.id)) return Count(Delivery::kLate, "its evaluation is over");
   Flight* const flight = eval_.Find(group.id);
   if (flight == nullptr) {
     return Count(Delivery::kDuplicate, "this evaluation prompt has arrived already");
   }
-  if (absl::Status shape = CheckGroup(group, flight->id, flight->item, version_); !shape.ok()) {
-    FailFlight(*flight, false, std::string(shape.message()));
+  const GroupLimits limits = {
+      .oldest_version = version_, .newest_version = version_, .vocab_size = options_.vocab_size};
+  if (absl::Status shape = CheckGroup(group, flight->id, flight->item, limits); !shape.ok()) {
+    if (flight->worker == worker) FailFlight(*flight, false, std::string(shape.message()));
     return Count(Delivery::kMalformed, std::string(shape.message()));
   }
   eval_.Settle(std::move(group));
@@ -239,7 +260,9 @@ void Dispatcher::CountBadDelivery(GroupId id, const std::string& worker, Deliver
     absl::MutexLock lock(&mu_);
     ++counts_.deliveries[static_cast<size_t>(outcome)];
     Flight* const flight = FindFlight(id);
-    if (flight != nullptr && flight->worker == worker) flight->Requeue();
+    if (flight != nullptr && flight->worker == worker) {
+      LoseFlight(*flight, absl::StrCat(worker, " sent it ", DeliveryName(outcome)));
+    }
   }
   Notify();
 }
@@ -247,17 +270,36 @@ void Dispatcher::CountBadDelivery(GroupId id, const std::string& worker, Deliver
 void Dispatcher::FailFlight(Flight& flight, bool prompt_too_long, const std::string& detail) {
   ++flight.attempts;
   const bool ended = prompt_too_long || flight.attempts >= options_.max_attempts;
+  last_trouble_ = detail;
   COHORT_LOG(WARNING) << "ordinal " << flight.item.ordinal << ", attempt " << flight.attempts
                       << " by " << flight.worker << " failed: " << detail
                       << (ended ? "; given up" : "; issued again");
-  if (!ended) {
-    flight.Requeue();
-  } else if (flight.item.purpose == Purpose::kEval) {
-    eval_.GiveUp(flight.id);
-  } else {
-    EndFlight(flight.item.ordinal,
-              prompt_too_long ? OrdinalEnd::kPromptTooLong : OrdinalEnd::kInfraFailed);
-  }
+  if (!ended) return flight.Requeue();
+  GiveUp(flight, prompt_too_long ? OrdinalEnd::kPromptTooLong : OrdinalEnd::kInfraFailed);
+}
+
+// Whoever had it is gone or did not answer: mostly not the prompt's doing, but one that ends every
+// worker it meets must not be handed out for ever.
+void Dispatcher::LoseFlight(Flight& flight, const std::string& why) {
+  if (++flight.losses < options_.max_losses) return flight.Requeue();
+  last_trouble_ = why;
+  COHORT_LOG(WARNING) << "ordinal " << flight.item.ordinal << " was lost " << flight.losses
+                      << " times, at last because " << why << "; given up";
+  GiveUp(flight, OrdinalEnd::kInfraFailed);
+}
+
+void Dispatcher::GiveUp(Flight& flight, OrdinalEnd end) {
+  if (flight.item.purpose == Purpose::kEval) return eval_.GiveUp(flight.id);
+  EndFlight(flight.item.ordinal, end);
+}
+
+// Those of a group of flights that is looked for first: giving one up changes the list.
+std::vector<GroupId> Dispatcher::FlightsThat(const std::function<bool(const Flight&)>& match) {
+  std::vector<GroupId> found;
+  ForEachFlight([&](Flight& flight) {
+    if (match(flight)) found.push_back(flight.id);
+  });
+  return found;
 }
 
 void Dispatcher::FailLease(GroupId id, uint64_t lease_id, bool prompt_too_long,
@@ -284,9 +326,8 @@ void Dispatcher::ReturnLease(GroupId id, uint64_t lease_id) {
 void Dispatcher::WorkerGone(const std::string& worker) {
   {
     absl::MutexLock lock(&mu_);
-    ForEachFlight([&](Flight& flight) {
-      if (flight.HeldBy(worker)) flight.Requeue();
-    });
+    const auto held = FlightsThat([&](const Flight& flight) { return flight.HeldBy(worker); });
+    for (GroupId id : held) LoseFlight(*FindFlight(id), absl::StrCat(worker, " was lost"));
   }
   Notify();
 }
@@ -296,204 +337,18 @@ std::vector<std::string> Dispatcher::ExpireLeases() {
   {
     absl::MutexLock lock(&mu_);
     const absl::Time now = clock_->Now();
-    ForEachFlight([&](Flight& flight) {
-      if (flight.lease_id == 0 || flight.expires > now) return;
+    const auto late = FlightsThat(
+        [now](const Flight& flight) { return flight.lease_id != 0 && flight.expires <= now; });
+    for (GroupId id : late) {
+      Flight& flight = *FindFlight(id);
       expired.push_back(absl::StrCat("lease of ordinal ", flight.item.ordinal, " held by ",
                                      flight.worker, " expired after ",
                                      absl::FormatDuration(options_.lease_duration)));
-      flight.Requeue();
-    });
+      LoseFlight(flight, expired.back());
+    }
   }
   if (!expired.empty()) Notify();
   return expired;
-}
-
-// ---- batches ----
-
-bool Dispatcher::BatchReady() const {
-  const size_t wanted = static_cast<size_t>(options_.groups_per_step);
-  if (buffer_.size() < wanted) return false;
-  if (!options_.consume_in_order) return true;
-  // In order: nothing that is still to come may precede the batch's last group.
-  const uint64_t last = std::next(buffer_.begin(), static_cast<int64_t>(wanted) - 1)->first;
-  return (flights_.empty() || flights_.begin()->first > last) &&
-         (holes_.empty() || *holes_.begin() > last);
-}
-
-std::string Dispatcher::DescribeMissing() const {
-  std::vector<std::string> missing;
-  for (const auto& [ordinal, flight] : flights_) {
-    if (missing.size() == 4) {
-      missing.push_back(absl::StrCat("and ", flights_.size() - 4, " more"));
-      break;
-    }
-    missing.push_back(absl::StrCat("ordinal ", ordinal,
-                                   flight.lease_id == 0
-                                       ? " (no worker took it)"
-                                       : absl::StrCat(" (leased to ", flight.worker, ")")));
-  }
-  return absl::StrCat(buffer_.size(), " of ", options_.groups_per_step,
-                      " groups have arrived; missing: ",
-                      missing.empty() ? "nothing was asked for, no worker is connected"
-                                      : absl::StrJoin(missing, ", "));
-}
-
-absl::Status Dispatcher::Exhausted(int64_t step) const {
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "ALERT dynamic_sampling_exhausted: ", drawn_, " prompts gave only ", buffer_.size(), " of ",
-      options_.groups_per_step, " groups for step ", step + 1, " (",
-      absl::StrJoin(dropped_, ", ",
-                    [](std::string* out, const auto& entry) {
-                      absl::StrAppend(out, entry.first, " ", entry.second);
-                    }),
-      "). Use prompts of a better fitting difficulty, raise rollout.group_size or "
-      "algorithm.filter.prompts.dynamic.max_rounds"));
-}
-
-// The ordinals of the next batch.
-std::vector<uint64_t> Dispatcher::Choose() const {
-  if (!options_.consume_in_order) {
-    return {arrivals_.begin(), arrivals_.begin() + options_.groups_per_step};
-  }
-  std::vector<uint64_t> chosen;
-  for (const auto& [ordinal, group] : buffer_) {
-    if (static_cast<int64_t>(chosen.size()) == options_.groups_per_step) break;
-    chosen.push_back(ordinal);
-  }
-  return chosen;
-}
-
-Group Dispatcher::Unbuffer(uint64_t ordinal) {
-  auto node = buffer_.extract(ordinal);
-  ordinals_.erase(node.mapped().id);
-  arrivals_.erase(std::find(arrivals_.begin(), arrivals_.end(), ordinal));
-  return std::move(node.mapped());
-}
-
-size_t Dispatcher::EndStale(const std::vector<uint64_t>& chosen, int64_t step) {
-  size_t stale = 0;
-  for (uint64_t ordinal : chosen) {
-    if (step - buffer_.at(ordinal).OldestVersion() <= options_.max_staleness) continue;
-    Unbuffer(ordinal);
-    End(OrdinalEnd::kStale);
-    ++stale;
-  }
-  return stale;
-}
-
-absl::StatusOr<DispatchBatch> Dispatcher::TakeBatch(int64_t step, absl::Time deadline) {
-  DispatchBatch batch;
-  const absl::Time start = clock_->Now();
-  for (;;) {
-    {
-      absl::MutexLock lock(&mu_);
-      const auto wake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-        return closed_ || !feed_error_.ok() || BatchReady() ||
-               (options_.max_prompts_per_batch > 0 && drawn_ >= options_.max_prompts_per_batch);
-      };
-      const bool ready = mu_.AwaitWithDeadline(absl::Condition(&wake), deadline);
-      if (closed_) return absl::CancelledError("the dispatcher was closed");
-      COHORT_RETURN_IF_ERROR(feed_error_);
-      if (!ready) {
-        return absl::DeadlineExceededError(
-            absl::StrCat("batch of step ", step + 1, ": ", DescribeMissing()));
-      }
-      if (!BatchReady()) return Exhausted(step);
-      const std::vector<uint64_t> chosen = Choose();
-      if (EndStale(chosen, step) == 0) {
-        for (uint64_t ordinal : chosen) {
-          training_.insert(ordinal);
-          batch.groups.push_back(Unbuffer(ordinal));
-        }
-        batch.prompts_drawn = drawn_ + static_cast<int64_t>(chosen.size());
-        batch.dropped = std::exchange(dropped_, {});
-        drawn_ = 0;
-        break;
-      }
-    }
-    Notify();  // the places of the stale groups are free again
-  }
-  batch.waited = clock_->Now() - start;
-  return batch;
-}
-
-void Dispatcher::MarkTrained(const std::vector<uint64_t>& ordinals) {
-  {
-    absl::MutexLock lock(&mu_);
-    for (uint64_t ordinal : ordinals) {
-      if (training_.erase(ordinal) == 0) continue;
-      ++trained_unpublished_;
-      End(OrdinalEnd::kTrained);
-    }
-  }
-  Notify();
-}
-
-void Dispatcher::SetVersion(int64_t version) {
-  {
-    absl::MutexLock lock(&mu_);
-    version_ = version;
-    trained_unpublished_ = 0;
-  }
-  Notify();
-}
-
-// ---- evaluation ----
-
-void Dispatcher::BeginEval(std::vector<PromptItem> items) {
-  {
-    absl::MutexLock lock(&mu_);
-    eval_.Begin(std::move(items), options_.run_seed, version_);
-  }
-  Notify();
-}
-
-absl::StatusOr<std::vector<Group>> Dispatcher::WaitEval(absl::Time deadline) {
-  absl::MutexLock lock(&mu_);
-  const auto done = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return closed_ || eval_.Done(); };
-  const bool ready = mu_.AwaitWithDeadline(absl::Condition(&done), deadline);
-  if (closed_) return absl::CancelledError("the dispatcher was closed");
-  if (!ready) return absl::DeadlineExceededError(eval_.DescribeMissing());
-  return eval_.Take();
-}
-
-// ---- state ----
-
-DispatchCursor Dispatcher::Cursor() const {
-  absl::MutexLock lock(&mu_);
-  DispatchCursor cursor{.next_ordinal = next_ordinal_, .holes = {holes_.begin(), holes_.end()}};
-  for (const auto& [ordinal, flight] : flights_) cursor.holes.push_back(ordinal);
-  for (const auto& [ordinal, group] : buffer_) cursor.holes.push_back(ordinal);
-  cursor.holes.insert(cursor.holes.end(), training_.begin(), training_.end());
-  std::sort(cursor.holes.begin(), cursor.holes.end());
-  return cursor;
-}
-
-LedgerCounts Dispatcher::Counts() const {
-  absl::MutexLock lock(&mu_);
-  LedgerCounts counts = counts_;
-  counts.in_flight = flights_.size();
-  counts.buffered = buffer_.size();
-  counts.training = training_.size();
-  return counts;
-}
-
-void Dispatcher::Close() {
-  {
-    absl::MutexLock lock(&mu_);
-    if (closed_) return;
-    closed_ = true;
-    // A run that is resumed dispatches them again.
-    for (const auto& [ordinal, flight] : flights_) holes_.insert(ordinal);
-    for (const auto& [ordinal, group] : buffer_) holes_.insert(ordinal);
-    const size_t outstanding = flights_.size() + buffer_.size();
-    for (size_t i = 0; i < outstanding; ++i) End(OrdinalEnd::kAbandoned);
-    flights_.clear();
-    buffer_.clear();
-    arrivals_.clear();
-    ordinals_.clear();
-  }
-  Notify();
 }
 
 }  // namespace cohort

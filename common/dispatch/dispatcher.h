@@ -31,6 +31,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
+#include "common/dispatch/drops.h"
 #include "common/dispatch/eval_round.h"
 #include "common/dispatch/group_log.h"
 #include "common/dispatch/lease.h"
@@ -67,8 +68,10 @@ class Dispatcher {
     int64_t groups_per_step = 1;
     int64_t max_staleness = 0;
     bool consume_in_order = true;
-    int64_t max_prompts_per_batch = 0;  // bound on prompts drawn for one batch; 0: none
+    int64_t max_prompts_per_batch = 0;  // bound on prompts asked for one batch; 0: none
     int max_attempts = 3;  // leases of one ordinal that may fail for infrastructure reasons
+    int max_losses = 10;   // leases of one ordinal that may be lost: worker gone, expired, damaged
+    int64_t vocab_size = 0;  // of the model: token ids of groups are below it; 0: not checked
     absl::Duration lease_duration = absl::Minutes(10);
     int64_t last_step =
         0;  // batches in the whole run: no ordinal is issued that could not be trained; 0: endless
@@ -89,9 +92,8 @@ class Dispatcher {
     Delivery outcome;
     std::string detail;
   };
-  // Validates shapes, appends to the log, buffers. Accepts any copy of an outstanding group, also
-  // from a lease that expired. Non-finite numbers and wrong row counts are malformed: the lease is
-  // issued again.
+  // Validates (CheckGroup), appends to the log, buffers. Accepts any copy of an outstanding group,
+  // also from a lease that expired. A malformed group of its lease's holder: issued again.
   DeliveryResult Deliver(const std::string& worker, Group group);
   // Counts a delivery that never became a group (bytes that do not decode or hash).
   void CountBadDelivery(GroupId id, const std::string& worker, Delivery outcome);
@@ -134,17 +136,27 @@ class Dispatcher {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Flight* FindFlight(GroupId id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ForEachFlight(const std::function<void(Flight&)>& visit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void End(OrdinalEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status SkipTooLong(uint64_t ordinal, const absl::Status& why)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void End(uint64_t ordinal, OrdinalEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EndFlight(uint64_t ordinal, OrdinalEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   DeliveryResult DeliverTrain(const std::string& worker, Group group)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  DeliveryResult DeliverEval(Group group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  DeliveryResult DeliverEval(const std::string& worker, Group group)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   DeliveryResult Count(Delivery outcome, std::string detail) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FailFlight(Flight& flight, bool prompt_too_long, const std::string& detail)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LoseFlight(Flight& flight, const std::string& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void GiveUp(Flight& flight, OrdinalEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::vector<GroupId> FlightsThat(const std::function<bool(const Flight&)>& match)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool BatchReady() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::string DescribeMissing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status Exhausted(int64_t step) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::string DescribeDrops() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  uint64_t BatchEnd() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool Exhausted() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status ExhaustedError(int64_t step) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::vector<uint64_t> Choose() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   size_t EndStale(const std::vector<uint64_t>& chosen, int64_t step)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -171,8 +183,9 @@ class Dispatcher {
   std::set<uint64_t> training_ ABSL_GUARDED_BY(mu_);
   int64_t trained_unpublished_ ABSL_GUARDED_BY(mu_) = 0;  // trained since the last SetVersion
   absl::flat_hash_map<GroupId, uint64_t> ordinals_ ABSL_GUARDED_BY(mu_);  // of outstanding groups
-  int64_t drawn_ ABSL_GUARDED_BY(mu_) = 0;  // prompts ended for the current batch
-  std::map<std::string, int64_t> dropped_ ABSL_GUARDED_BY(mu_);  // since the last batch, by state
+  Drops drops_ ABSL_GUARDED_BY(mu_);  // of the current batch and later ones
+  int too_long_in_a_row_ ABSL_GUARDED_BY(mu_) = 0;
+  std::string last_trouble_ ABSL_GUARDED_BY(mu_);  // of a group without a verdict or a failed lease
   EvalRound eval_ ABSL_GUARDED_BY(mu_);
   LedgerCounts counts_ ABSL_GUARDED_BY(mu_);
 };

@@ -4,93 +4,18 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <limits>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/status_matchers.h"
+#include "common/dispatch/dispatcher_testing.h"
 
 namespace cohort {
 namespace {
 
-using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-PromptItem MakeItem(uint64_t ordinal) {
-  PromptItem item;
-  item.ordinal = ordinal;
-  item.source = "test";
-  item.prompt_ids = {static_cast<int32_t>(ordinal), 7};
-  item.plans.resize(2);
-  for (SamplePlan& plan : item.plans) plan.max_new_tokens = 4;
-  return item;
-}
-
-Group Answer(const IssuedLease& lease, int64_t version, double first = 1, double second = 0) {
-  Group group;
-  group.id = lease.group_id;
-  group.ordinal = lease.item.ordinal;
-  group.purpose = lease.item.purpose;
-  group.prompt = lease.item.prompt_ids;
-  group.reward_names = {"rule"};
-  group.start_version = group.end_version = version;
-  for (double reward : {first, second}) {
-    Row row;
-    row.tokens = {1, 2};
-    row.logprobs = {-0.5f, -0.25f};
-    row.mask = {1, 1};
-    row.versions = {version, version};
-    row.reward = reward;
-    row.rewards = {static_cast<float>(reward)};
-    group.rows.push_back(row);
-  }
-  return group;
-}
-
-class DispatcherTest : public testing::Test {
- protected:
-  void Start(
-      Dispatcher::Options options, GroupFilter filter = nullptr, DispatchCursor cursor = {},
-      PromptFeed feed = [](uint64_t ordinal) { return MakeItem(ordinal); }) {
-    options_ = options;
-    dispatcher_ = std::make_unique<Dispatcher>(options, std::move(feed), std::move(filter), &log_,
-                                               &clock_, std::move(cursor));
-  }
-  IssuedLease Lease(const std::string& worker = "w") {
-    auto lease = dispatcher_->NextLease(worker);
-    EXPECT_TRUE(lease.ok() && lease->has_value());
-    return **lease;
-  }
-  bool NothingToLease(const std::string& worker = "w") {
-    auto lease = dispatcher_->NextLease(worker);
-    return lease.ok() && !lease->has_value();
-  }
-  Delivery Deliver(const IssuedLease& lease, int64_t version = 0) {
-    return dispatcher_->Deliver("w", Answer(lease, version)).outcome;
-  }
-  std::vector<uint64_t> Take(int64_t step) {
-    auto batch = dispatcher_->TakeBatch(step, absl::Now() + absl::Seconds(10));
-    EXPECT_THAT(batch, IsOk());
-    std::vector<uint64_t> ordinals;
-    if (batch.ok()) {
-      for (const Group& group : batch->groups) ordinals.push_back(group.ordinal);
-    }
-    return ordinals;
-  }
-  void Train(int64_t step) {
-    dispatcher_->MarkTrained(Take(step));
-    dispatcher_->SetVersion(step + 1);
-  }
-  void TearDown() override { EXPECT_EQ(dispatcher_->Counts().Imbalance(), 0); }
-
-  Dispatcher::Options options_;
-  FakeClock clock_;
-  MemoryGroupLog log_;
-  std::unique_ptr<Dispatcher> dispatcher_;
-};
 
 TEST_F(DispatcherTest, BoundZeroIssuesOneBatchAndWaitsForTheNextVersion) {
   Start({.groups_per_step = 2, .max_staleness = 0});
@@ -149,16 +74,6 @@ TEST_F(DispatcherTest, ArrivalOrderIsAnOption) {
   EXPECT_THAT(Take(0), ElementsAre(3, 1));
 }
 
-TEST_F(DispatcherTest, ALostWorkersLeasesGoToAnotherWithTheSameGroupId) {
-  Start({.groups_per_step = 1});
-  const IssuedLease first = Lease("dead");
-  dispatcher_->WorkerGone("dead");
-  const IssuedLease second = Lease("alive");
-  EXPECT_EQ(first.group_id, second.group_id);
-  EXPECT_NE(first.lease_id, second.lease_id);
-  EXPECT_EQ(dispatcher_->Counts().reissued, 1u);
-}
-
 TEST_F(DispatcherTest, TheFirstCopyOfAGroupWins) {
   Start({.groups_per_step = 1});
   const IssuedLease first = Lease("slow");
@@ -195,16 +110,6 @@ TEST_F(DispatcherTest, FilteredGroupsAreReplacedUpToExactlyTheBatchSize) {
   EXPECT_EQ(batch->dropped.at("all_wrong"), 1);
 }
 
-TEST_F(DispatcherTest, DynamicSamplingStopsAtItsBoundWithANamedAlert) {
-  Start({.groups_per_step = 2, .max_prompts_per_batch = 3},
-        [](const Group&) { return OrdinalEnd::kAllWrong; });
-  for (int i = 0; i < 3; ++i) Deliver(Lease());
-  EXPECT_THAT(
-      dispatcher_->TakeBatch(0, absl::Now() + absl::Seconds(10)),
-      StatusIs(absl::StatusCode::kResourceExhausted,
-               AllOf(HasSubstr("ALERT dynamic_sampling_exhausted"), HasSubstr("all_wrong 3"))));
-}
-
 TEST_F(DispatcherTest, AGroupOlderThanTheBoundEndsStaleAndIsReplaced) {
   Start({.groups_per_step = 1, .max_staleness = 1});
   const IssuedLease a = Lease(), b = Lease();
@@ -215,80 +120,6 @@ TEST_F(DispatcherTest, AGroupOlderThanTheBoundEndsStaleAndIsReplaced) {
   EXPECT_THAT(dispatcher_->TakeBatch(2, absl::Now()),
               StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("0 of 1 groups")));
   EXPECT_EQ(dispatcher_->Counts().ended[static_cast<size_t>(OrdinalEnd::kStale)], 1u);
-}
-
-TEST_F(DispatcherTest, MalformedGroupsAreRefusedAndLeasedAgain) {
-  struct Case {
-    std::function<void(Group&)> damage;
-    const char* says;
-  };
-  const std::vector<Case> cases = {
-      {[](Group& g) { g.rows.pop_back(); }, "1 rows where 2 were planned"},
-      {[](Group& g) { g.prompt.push_back(3); }, "its prompt is not the leased one"},
-      {[](Group& g) { g.rows[1].logprobs.pop_back(); }, "arrays of different lengths"},
-      {[](Group& g) { g.rows[0].logprobs[0] = std::nanf(""); }, "a log-prob is not finite"},
-      {[](Group& g) { g.rows[0].reward = std::numeric_limits<double>::infinity(); },
-       "its reward is not finite"},
-      {[](Group& g) { g.rows[0].rewards.clear(); }, "0 rewards for 1 components"},
-      {[](Group& g) { g.rows[0].parent = 5; }, "parent 5"},
-      {[](Group& g) {
-         Row& row = g.rows[0];
-         row.tokens.resize(9);
-         row.logprobs.resize(9);
-         row.mask.resize(9);
-         row.versions.resize(9);
-       },
-       "9 tokens where the plan allows 4"},
-  };
-  Start({.groups_per_step = 1, .max_attempts = 100});
-  for (const Case& c : cases) {
-    const IssuedLease lease = Lease();
-    Group group = Answer(lease, 0);
-    c.damage(group);
-    const auto result = dispatcher_->Deliver("w", std::move(group));
-    EXPECT_EQ(result.outcome, Delivery::kMalformed) << c.says;
-    EXPECT_THAT(result.detail, HasSubstr(c.says));
-    EXPECT_EQ(lease.item.ordinal, 0u) << "the same prompt is leased again";
-  }
-}
-
-TEST_F(DispatcherTest, AnOrdinalThatKeepsFailingEndsAsInfraFailed) {
-  Start({.groups_per_step = 1, .max_attempts = 2});
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    const IssuedLease lease = Lease();
-    EXPECT_EQ(lease.item.ordinal, 0u);
-    dispatcher_->FailLease(lease.group_id, lease.lease_id, false, "out of memory");
-  }
-  EXPECT_EQ(Lease().item.ordinal, 1u);
-  EXPECT_EQ(dispatcher_->Counts().ended[static_cast<size_t>(OrdinalEnd::kInfraFailed)], 1u);
-}
-
-TEST_F(DispatcherTest, TooLongPromptsAreSkippedAndCounted) {
-  Start({.groups_per_step = 1}, nullptr, {}, [](uint64_t ordinal) -> absl::StatusOr<PromptItem> {
-    if (ordinal < 3) return absl::OutOfRangeError("900 tokens, 512 fit");
-    return MakeItem(ordinal);
-  });
-  EXPECT_EQ(Lease().item.ordinal, 3u);
-  EXPECT_EQ(dispatcher_->Counts().ended[static_cast<size_t>(OrdinalEnd::kPromptTooLong)], 3u);
-}
-
-TEST_F(DispatcherTest, ABrokenPromptSourceEndsTheWait) {
-  Start({.groups_per_step = 1}, nullptr, {},
-        [](uint64_t) -> absl::StatusOr<PromptItem> { return absl::NotFoundError("file gone"); });
-  EXPECT_THAT(dispatcher_->NextLease("w"),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("file")));
-  EXPECT_THAT(dispatcher_->TakeBatch(0, absl::InfiniteFuture()),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("file")));
-}
-
-TEST_F(DispatcherTest, GroupsWithoutAnyVerdictEndUnscorable) {
-  Start({.groups_per_step = 1});
-  const IssuedLease lease = Lease();
-  Group group = Answer(lease, 0);
-  for (Row& row : group.rows) row.unscorable = true;
-  EXPECT_EQ(dispatcher_->Deliver("w", group).outcome, Delivery::kAccepted);
-  EXPECT_EQ(dispatcher_->Counts().ended[static_cast<size_t>(OrdinalEnd::kUnscorable)], 1u);
-  EXPECT_EQ(Lease().item.ordinal, 1u);
 }
 
 TEST_F(DispatcherTest, EvaluationComesBeforeTrainingAndKeepsItsOrder) {
@@ -371,6 +202,7 @@ TEST_F(DispatcherTest, ManyWorkersThatFailAtRandomLoseAndRepeatNothing) {
   Start({.groups_per_step = kGroups,
          .max_staleness = 2,
          .max_attempts = 1 << 30,
+         .max_losses = 1 << 30,
          .last_step = kSteps});
   std::atomic<bool> done{false};
   std::atomic<int64_t> version{0};
@@ -406,8 +238,8 @@ TEST_F(DispatcherTest, ManyWorkersThatFailAtRandomLoseAndRepeatNothing) {
     for (const Group& group : batch->groups) ordinals.push_back(group.ordinal);
     trained.insert(trained.end(), ordinals.begin(), ordinals.end());
     dispatcher_->MarkTrained(ordinals);
-    version = step + 1;
     dispatcher_->SetVersion(step + 1);
+    version = step + 1;
   }
   done = true;
   for (std::thread& worker : workers) worker.join();

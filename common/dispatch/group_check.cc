@@ -19,7 +19,35 @@ bool AllFinite(const std::vector<float>& values) {
                      [](float value) { return std::isfinite(value); });
 }
 
-absl::Status CheckRow(const Group& group, size_t index, const SamplePlan& plan, int64_t floor) {
+// The temperature that log-probs are divided by: 1 when every row is greedy.
+float PlannedTemperature(const PromptItem& item) {
+  for (const SamplePlan& plan : item.plans) {
+    if (plan.temperature > 0) return plan.temperature;
+  }
+  return 1.0f;
+}
+
+absl::Status CheckTokens(const Group& group, size_t index, const GroupLimits& limits) {
+  const Row& row = group.rows[index];
+  for (int32_t token : row.tokens) {
+    if (token < 0 || (limits.vocab_size > 0 && token >= limits.vocab_size)) {
+      return Malformed(
+          group, index,
+          absl::StrCat("token ", token, " is not in the vocabulary of ", limits.vocab_size));
+    }
+  }
+  for (int64_t version : row.versions) {
+    if (version < limits.oldest_version || version > limits.newest_version) {
+      return Malformed(group, index,
+                       absl::StrCat("sampled with weight version ", version, ", expected ",
+                                    limits.oldest_version, " to ", limits.newest_version));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRow(const Group& group, size_t index, const SamplePlan& plan,
+                      const GroupLimits& limits) {
   const Row& row = group.rows[index];
   const size_t count = row.tokens.size();
   if (row.logprobs.size() != count || row.mask.size() != count || row.versions.size() != count ||
@@ -42,24 +70,20 @@ absl::Status CheckRow(const Group& group, size_t index, const SamplePlan& plan, 
                      absl::StrCat(row.rewards.size(), " rewards for ", group.reward_names.size(),
                                   " components"));
   }
-  if (!AllFinite(row.logprobs)) return Malformed(group, index, "a log-prob is not finite");
+  if (!AllFinite(row.logprobs) || !AllFinite(row.truncated_logprobs)) {
+    return Malformed(group, index, "a log-prob is not finite");
+  }
+  if (!AllFinite(row.entropy)) return Malformed(group, index, "an entropy is not finite");
   if (!row.unscorable && (!std::isfinite(row.reward) || !AllFinite(row.rewards))) {
     return Malformed(group, index, "its reward is not finite and it is not marked unscorable");
   }
-  for (int64_t version : row.versions) {
-    if (version < floor) {
-      return Malformed(group, index,
-                       absl::StrCat("sampled with weight version ", version,
-                                    ", below the lease's floor ", floor));
-    }
-  }
-  return absl::OkStatus();
+  return CheckTokens(group, index, limits);
 }
 
 }  // namespace
 
 absl::Status CheckGroup(const Group& group, GroupId id, const PromptItem& item,
-                        int64_t version_floor) {
+                        const GroupLimits& limits) {
   if (group.id != id || group.ordinal != item.ordinal || group.purpose != item.purpose) {
     return absl::InvalidArgumentError(absl::StrCat("group ", absl::Hex(group.id), " from ",
                                                    group.worker, " says ordinal ", group.ordinal,
@@ -75,8 +99,19 @@ absl::Status CheckGroup(const Group& group, GroupId id, const PromptItem& item,
         absl::StrCat("group of ordinal ", group.ordinal, " from ", group.worker, ": ",
                      group.rows.size(), " rows where ", item.plans.size(), " were planned"));
   }
+  const std::string who = absl::StrCat("group of ordinal ", group.ordinal, " from ", group.worker);
+  if (const float planned = PlannedTemperature(item); group.temperature != planned) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(who, ": log-probs at temperature ", group.temperature, ", planned ", planned));
+  }
+  if (group.start_version < limits.oldest_version || group.end_version > limits.newest_version ||
+      group.start_version > group.end_version) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(who, ": weight versions ", group.start_version, " to ", group.end_version,
+                     ", expected within ", limits.oldest_version, " to ", limits.newest_version));
+  }
   for (size_t row = 0; row < group.rows.size(); ++row) {
-    COHORT_RETURN_IF_ERROR(CheckRow(group, row, item.plans[row], version_floor));
+    COHORT_RETURN_IF_ERROR(CheckRow(group, row, item.plans[row], limits));
   }
   return absl::OkStatus();
 }

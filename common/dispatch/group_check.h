@@ -7,10 +7,17 @@
 
 namespace cohort {
 
-// InvalidArgument names the row and the field: a wrong id, prompt or row count, arrays of different
-// lengths, more tokens than the plan allows, a parent that is not an earlier row, numbers that are
-// not finite in a row that carries loss, or versions below the lease's floor.
+struct GroupLimits {
+  int64_t oldest_version = 0;  // that may have sampled a token
+  int64_t newest_version = 0;  // published so far
+  int64_t vocab_size = 0;      // 0: token ids are not checked
+};
+
+// InvalidArgument names the row and the field: a wrong id, prompt or row count, a temperature that
+// is not the plan's, arrays of different lengths, more tokens than the plan allows, tokens outside
+// the vocabulary, a parent that is not an earlier row, numbers that are not finite, or versions
+// outside the limits.
 absl::Status CheckGroup(const Group& group, GroupId id, const PromptItem& item,
-                        int64_t version_floor);
+                        const GroupLimits& limits);
 
 }  // namespace cohort

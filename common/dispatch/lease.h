@@ -36,6 +36,7 @@ struct Flight {
   PromptItem item;
   GroupId id = 0;
   int attempts = 0;       // leases that failed for infrastructure reasons
+  int losses = 0;         // leases that were lost with their worker, expired or came back damaged
   uint64_t lease_id = 0;  // 0: waiting
   std::string worker;
   absl::Time expires;

@@ -53,9 +53,10 @@ LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
                                const PromptMaker* prompts, RunReporter* reporter, PhaseTimer* timer)
     : args_(args), parts_(parts), reporter_(reporter), timer_(timer), started_(absl::Now()) {
   const int64_t first_step = parts->resumed ? parts->resumed->step : 0;
+  Dispatcher::Options dispatch = MakeDispatcherOptions(parts->config);
+  dispatch.vocab_size = parts->model->config().vocab_size;
   dispatcher_ = std::make_unique<Dispatcher>(
-      MakeDispatcherOptions(parts->config),
-      [prompts](uint64_t ordinal) { return prompts->Train(ordinal); },
+      dispatch, [prompts](uint64_t ordinal) { return prompts->Train(ordinal); },
       MakeGroupFilter(parts->algorithm), &log_, Clock::Real(), CursorOf(*parts), first_step);
   store_ = std::make_unique<WeightStore>(StoreOptions(parts->config));
   SessionService::Options options;
@@ -75,10 +76,11 @@ absl::Status LearnerServing::Publish(int64_t version) {
   for (const NamedTensor& parameter : parts_->model->NamedParameters()) {
     tensors.push_back({parameter.name, parameter.tensor.detach()});
   }
+  // First, since a group may come back as soon as a worker can fetch the weights.
+  dispatcher_->SetVersion(version);
   COHORT_RETURN_IF_ERROR(store_->Publish(version, tensors));
   session_->SetCurrentVersion(version);
   weights_->Notify();
-  dispatcher_->SetVersion(version);
   return absl::OkStatus();
 }
 

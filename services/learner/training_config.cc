@@ -10,6 +10,10 @@
 namespace cohort {
 namespace {
 
+// Batches' worth of prompts tried for one batch where no filter says so: what cannot be scored or
+// sampled ends the run instead of drawing prompts for ever.
+constexpr int64_t kRoundsWithoutFilter = 10;
+
 LrSchedule MapSchedule(v1::Schedule schedule) {
   switch (schedule) {
     case v1::SCHEDULE_CONSTANT:
@@ -74,7 +78,7 @@ Dispatcher::Options MakeDispatcherOptions(const v1::RunConfig& config) {
   options.lease_duration = absl::Seconds(config.rollout().lease_seconds());
   options.last_step = config.run().steps();
   const v1::PromptFilter& filter = config.algorithm().filter().prompts();
-  int64_t rounds = 0;
+  int64_t rounds = kRoundsWithoutFilter;
   if (filter.has_dynamic()) rounds = filter.dynamic().max_rounds();
   if (filter.has_band()) rounds = filter.band().max_rounds();
   options.max_prompts_per_batch = rounds * options.groups_per_step;

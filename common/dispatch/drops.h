@@ -1,0 +1,33 @@
+// What the current batch has cost so far: ordinals that ended without being trained. Belongs to the
+// dispatcher, which locks for it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "common/dispatch/ledger.h"
+
+namespace cohort {
+
+// Not thread-safe.
+class Drops {
+ public:
+  void Add(uint64_t ordinal, OrdinalEnd end);
+  // Groups before `ordinal` that were asked for in vain. A prompt that is too long is not asked
+  // for.
+  int64_t AskedBefore(uint64_t ordinal) const;
+  // Takes out what ended at or before `ordinal`, by OrdinalEndName; the rest is a later batch's.
+  std::map<std::string, int64_t> Take(uint64_t ordinal);
+  // More were lost to what is broken (no verdict, failed workers) than filtered.
+  bool MostlyBroken() const;
+  bool empty() const { return ends_.empty(); }
+  size_t size() const { return ends_.size(); }
+  std::string Describe() const;  // "all_wrong 3, unscorable 1"
+
+ private:
+  std::map<uint64_t, OrdinalEnd> ends_;
+};
+
+}  // namespace cohort
