@@ -99,7 +99,7 @@ at::Tensor CausalLm::Forward(const at::Tensor& tokens, const at::Tensor& positio
   return RmsNorm(hidden, final_norm_, config_.rms_norm_eps);
 }
 
-at::Tensor CausalLm::Logits(const at::Tensor& hidden) const { return at::linear(hidden, head_); }
+at::Tensor CausalLm::Logits(const at::Tensor& hidden) const { return Linear(hidden, head_); }
 
 const at::Tensor& CausalLm::head_weight() const { return head_; }
 

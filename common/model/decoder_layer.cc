@@ -11,10 +11,6 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  return at::linear(x, weight, bias.defined() ? std::make_optional(bias) : std::nullopt);
-}
-
 // What a checkpointed layer needs to run again; travels through the autograd graph as a capsule.
 struct Rerun : torch::CustomClassHolder {
   Rerun(const DecoderLayer* l, ForwardContext c) : layer(l), context(std::move(c)) {}
@@ -71,7 +67,7 @@ at::Tensor DecoderLayer::Forward(const ForwardContext& context, const at::Tensor
   const double eps = context.config->rms_norm_eps;
   const at::Tensor attended = SelfAttention(context, RmsNorm(hidden, input_norm, eps));
   const auto [residual, normed] = AddRmsNorm(hidden, attended, post_norm, eps);
-  return residual + at::linear(SwiGlu(at::linear(normed, gate_up)), down_weight);
+  return residual + Linear(SwiGlu(Linear(normed, gate_up)), down_weight);
 }
 
 at::Tensor DecoderLayer::ForwardCheckpointed(const ForwardContext& context,

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "common/model/cpu_few_rows.h"
 #include "common/model/cpu_kernels.h"
 
 namespace cohort {
@@ -202,6 +203,14 @@ QkvHeads SplitAndRotate(const at::Tensor& qkv, const RopeTable& rope, int64_t nu
   if (!NeedsGraph(qkv, qkv)) return SplitForward(qkv, rope, num_heads, num_kv_heads);
   auto out = SplitAndRotateFunction::apply(qkv, rope.cos, rope.sin, num_heads, num_kv_heads);
   return {out[0], out[1], out[2]};
+}
+
+at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (!NeedsGraph(x, weight) && cpu::SupportsFewRows(x, weight)) {
+    at::Tensor out = cpu::FewRowsLinear(x, weight);
+    return bias.defined() ? out.add_(bias) : out;
+  }
+  return at::linear(x, weight, bias.defined() ? std::make_optional(bias) : std::nullopt);
 }
 
 at::Tensor SwiGlu(const at::Tensor& gate_up) {

@@ -1,7 +1,7 @@
-// The element-wise operations of a decoder layer, each as one differentiable step that keeps only
-// its inputs for the backward pass. On the CPU they run fused kernels (cpu_kernels.h), elsewhere
-// ATen operators; both compute in fp32 (fp64 for fp64 tensors) and round where `transformers` does.
-// All throw c10::Error.
+// The operations of a decoder layer, each as one differentiable step; the element-wise ones keep
+// only their inputs for the backward pass. On the CPU they run fused kernels (cpu_kernels.h),
+// elsewhere ATen operators; both compute in fp32 (fp64 for fp64 tensors) and round where
+// `transformers` does. All throw c10::Error.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -34,6 +34,9 @@ struct QkvHeads {
 // of a head is paired with element i + head_dim / 2.
 QkvHeads SplitAndRotate(const at::Tensor& qkv, const RopeTable& rope, int64_t num_heads,
                         int64_t num_kv_heads);
+
+// x: [rows, in], weight: [out, in], bias: [out] or undefined -> x weight^T + bias
+at::Tensor Linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias = {});
 
 // gate_up: [num_tokens, 2n] -> silu(gate_up[:, :n]) * gate_up[:, n:]
 at::Tensor SwiGlu(const at::Tensor& gate_up);
