@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -61,7 +62,7 @@ void CheckRun(const v1::RunConfig& config, Mistakes* out) {
     out->Add("model.path: expected a Hugging Face model folder, found nothing; set model.path");
   }
   out->OneOf("model.dtype", model.dtype(), {"auto", "fp32", "bf16"});
-  if (model.device() != "auto" && model.device() != "cpu" && model.device() != "cuda") {
+  if (!absl::StartsWith(model.device(), "cuda:")) {  // whether that one exists, its process knows
     out->OneOf("model.device", model.device(), {"auto", "cpu", "cuda"});
   }
   out->AtLeast("model.max_context", model.max_context(), 0);
@@ -73,6 +74,10 @@ void CheckSource(const std::string& field, const Source& source, std::set<std::s
   if (source.has_task() == source.has_path()) {
     out->Add(field, ": expected either a task or a path, found ",
              source.has_task() ? "both" : "neither");
+  }
+  out->AtLeast(absl::StrCat(field, ".heldout_rows"), source.heldout_rows(), 0);
+  if (source.has_task() && source.heldout_rows() > 0) {
+    out->Add(field, ".heldout_rows: a task has held-out prompts of its own; set it for a path");
   }
   if (source.has_reward())
     out->OneOf(absl::StrCat(field, ".reward"), source.reward(), VerifierChoices());

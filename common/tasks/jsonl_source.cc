@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "common/base/status_macros.h"
 #include "common/tasks/prompt_source.h"
 #include "common/text/json.h"
@@ -127,8 +128,9 @@ class JsonlSource final : public PromptSource {
       const size_t end = std::min(content_.find('\n', begin), content_.size());
       const absl::string_view text = absl::string_view(content_).substr(begin, end - begin);
       if (!absl::StripAsciiWhitespace(text).empty()) {
-        rows_.push_back({begin, end - begin, line});
+        rows_.push_back({begin, end - begin, line, 0});
         COHORT_ASSIGN_OR_RETURN(const Prompt prompt, Read(rows_.back()));
+        rows_.back().key = KeyOf(prompt);
         if (reward_.empty()) reward_ = prompt.reward;
       }
       begin = end + 1;
@@ -138,18 +140,21 @@ class JsonlSource final : public PromptSource {
           absl::StrCat(options_.path, ": no rows: expected one JSON object a line"));
     }
     if (!options_.reward.empty()) reward_ = options_.reward;
+    HoldOut(std::min<size_t>(options_.heldout_rows, rows_.size() / 10));
     return absl::OkStatus();
   }
 
   const std::string& name() const override { return options_.name; }
   const std::string& reward() const override { return reward_; }
-  uint64_t Size(Split) const override { return rows_.size(); }
-  absl::StatusOr<Prompt> At(uint64_t index, Split) const override {
-    if (index >= rows_.size()) {
-      return absl::OutOfRangeError(absl::StrCat(options_.path, " has ", rows_.size(), " rows, row ",
-                                                index, " was asked for"));
+  uint64_t Size(Split split) const override { return Rows(split).size(); }
+  absl::StatusOr<Prompt> At(uint64_t index, Split split) const override {
+    const std::vector<RowPlace>& rows = Rows(split);
+    if (index >= rows.size()) {
+      return absl::OutOfRangeError(absl::StrCat(options_.path, " has ", rows.size(),
+                                                split == Split::kTrain ? "" : " held-out",
+                                                " rows, row ", index, " was asked for"));
     }
-    COHORT_ASSIGN_OR_RETURN(Prompt prompt, Read(rows_[index]));
+    COHORT_ASSIGN_OR_RETURN(Prompt prompt, Read(rows[index]));
     prompt.ordinal = index;
     prompt.source = options_.name;
     if (!options_.reward.empty()) prompt.reward = options_.reward;
@@ -161,7 +166,35 @@ class JsonlSource final : public PromptSource {
     size_t begin;
     size_t size;
     uint64_t line;
+    uint64_t key;  // of the prompt's text
   };
+
+  static uint64_t KeyOf(const Prompt& prompt) {
+    std::string text;
+    for (const ChatMessage& message : prompt.messages) {
+      absl::StrAppend(&text, message.role, "\n", message.content, "\n");
+    }
+    return Xxh3Low(text);
+  }
+
+  // Takes about `count` rows, those with the smallest keys, and every other row with such a prompt.
+  void HoldOut(size_t count) {
+    if (count == 0) return;
+    std::vector<uint64_t> keys;
+    for (const RowPlace& row : rows_) keys.push_back(row.key);
+    std::nth_element(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(count) - 1,
+                     keys.end());
+    const uint64_t last = keys[count - 1];
+    const auto trained = std::stable_partition(
+        rows_.begin(), rows_.end(), [last](const RowPlace& row) { return row.key > last; });
+    if (trained == rows_.begin()) return;  // one prompt over and over: nothing to train on is left
+    heldout_.assign(trained, rows_.end());
+    rows_.erase(trained, rows_.end());
+  }
+  const std::vector<RowPlace>& Rows(Split split) const {
+    return split == Split::kHeldout && options_.heldout_rows > 0 ? heldout_ : rows_;
+  }
+
   absl::StatusOr<Prompt> Read(const RowPlace& row) const {
     return ReadRow(absl::string_view(content_).substr(row.begin, row.size),
                    absl::StrCat(options_.path, " line ", row.line));
@@ -171,7 +204,8 @@ class JsonlSource final : public PromptSource {
   SourceOptions options_;
   std::string content_;
   std::string reward_;
-  std::vector<RowPlace> rows_;
+  std::vector<RowPlace> rows_;     // of training, or all
+  std::vector<RowPlace> heldout_;  // empty unless asked for
 };
 
 std::string BaseName(const std::string& path) {

@@ -99,7 +99,7 @@ absl::StatusOr<Prompt> PromptMixture::At(uint64_t ordinal) const {
   const Turn& turn = period_[ordinal % period_.size()];
   const PromptSource& source = *parts_[turn.part].source;
   uint64_t index = ordinal / period_.size() * turns_[turn.part] + turn.rank;
-  if (const uint64_t size = source.Size(Split::kTrain); size > 0) {
+  if (const uint64_t size = source.Size(Split::kTrain); size != kEndless) {
     const uint64_t position = index % size;
     const uint64_t epoch = index / size;
     // The part number keeps two sources of equal size from sharing their order.

@@ -213,7 +213,7 @@ class ProceduralSource final : public PromptSource {
   const std::string& name() const override { return name_; }
   const std::string& reward() const override { return reward_; }
   uint64_t Size(Split split) const override {
-    if (split == Split::kTrain) return 0;
+    if (split == Split::kTrain) return kEndless;
     const size_t listed = rules_->HeldoutList().size();
     return listed > 0 ? listed : kHeldoutSample;
   }

@@ -13,8 +13,9 @@
 
 namespace cohort {
 
-// Train and held-out prompts of a procedural task never overlap: the split is by the operands
-// without their order and does not depend on the seed. A file is the same for both.
+// Train and held-out prompts never overlap. A procedural task is split by the operands without
+// their order, a file by the text of its prompts (SourceOptions::heldout_rows); neither depends on
+// the seed.
 enum class Split : uint8_t { kTrain, kHeldout };
 
 struct Prompt {
@@ -27,13 +28,15 @@ struct Prompt {
   std::string reward;                 // the source's own verifier, by name
 };
 
+inline constexpr uint64_t kEndless = ~uint64_t{0};
+
 // Thread-safe.
 class PromptSource {
  public:
   virtual ~PromptSource() = default;
   virtual const std::string& name() const = 0;
   virtual const std::string& reward() const = 0;
-  // Distinct indices of the split. 0: endless (any index is valid).
+  // Distinct indices of the split, or kEndless: any index is valid.
   virtual uint64_t Size(Split split) const = 0;
   // OutOfRange past the end of a finite split.
   virtual absl::StatusOr<Prompt> At(uint64_t index, Split split) const = 0;
@@ -46,6 +49,9 @@ struct SourceOptions {
   std::string reward;  // "": the task's own, or the file format's
   std::string name;    // "": the task's name, or the file's name without folder and extension
   uint64_t seed = 0;   // of the run; decides what a procedural task draws
+  // Rows of a file that are held out, at most a tenth of it; equal prompts stay together. 0: the
+  // whole file is both splits, as for a file that is only evaluated on.
+  uint64_t heldout_rows = 0;
 };
 
 // Every procedural task: "addition-1", ..., "sorting".

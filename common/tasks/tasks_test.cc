@@ -39,7 +39,7 @@ std::multiset<int> Numbers(const Prompt& prompt) {
 TEST(ProceduralTest, OneDigitAdditionIsTheTaskOfTheToolchainPage) {
   COHORT_ASSERT_OK_AND_ASSIGN(const auto source, MakeSource(Task("addition-1")));
   EXPECT_EQ(source->Size(Split::kHeldout), 20u);
-  EXPECT_EQ(source->Size(Split::kTrain), 0u);
+  EXPECT_EQ(source->Size(Split::kTrain), kEndless);
   EXPECT_EQ(source->reward(), "rule_last_integer");
   std::set<std::multiset<int>> train;
   std::set<std::multiset<int>> heldout;
@@ -105,14 +105,45 @@ TEST(ProceduralTest, AnUnknownTaskNamesTheValidOnes) {
 
 class JsonlTest : public testing::Test {
  protected:
-  absl::StatusOr<std::unique_ptr<PromptSource>> Load(const std::string& content) {
+  absl::StatusOr<std::unique_ptr<PromptSource>> Load(const std::string& content,
+                                                     uint64_t heldout_rows = 0) {
     COHORT_RETURN_IF_ERROR(WriteFileAtomic(folder_.path() + "/set.jsonl", content));
     SourceOptions options;
     options.path = folder_.path() + "/set.jsonl";
+    options.heldout_rows = heldout_rows;
     return MakeSource(options);
   }
   TemporaryFolder folder_;
 };
+
+TEST_F(JsonlTest, HeldOutRowsAreNotTrainedAndEqualPromptsStayTogether) {
+  std::string lines;
+  for (int i = 0; i < 100; ++i) {
+    absl::StrAppend(&lines, "{\"prompt\": \"question ", i % 50, "\", \"answer\": ", i, "}\n");
+  }
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto source, Load(lines, /*heldout_rows=*/64));
+  std::set<std::string> prompts[2];
+  for (const Split split : {Split::kTrain, Split::kHeldout}) {
+    for (uint64_t i = 0; i < source->Size(split); ++i) {
+      prompts[split == Split::kHeldout].insert(source->At(i, split)->messages[0].content);
+    }
+  }
+  EXPECT_EQ(source->Size(Split::kTrain) + source->Size(Split::kHeldout), 100u);
+  EXPECT_EQ(source->Size(Split::kHeldout), 10u);  // a tenth
+  EXPECT_EQ(prompts[0].size() + prompts[1].size(), 50u);
+
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto whole, Load(lines));
+  EXPECT_EQ(whole->Size(Split::kTrain), 100u);
+  EXPECT_EQ(whole->Size(Split::kHeldout), 100u);
+}
+
+TEST_F(JsonlTest, AFileOfOnePromptKeepsItForTraining) {
+  std::string lines;
+  for (int i = 0; i < 20; ++i) lines += "{\"prompt\": \"pi\", \"answer\": 3}\n";
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto source, Load(lines, /*heldout_rows=*/64));
+  EXPECT_EQ(source->Size(Split::kTrain), 20u);
+  EXPECT_EQ(source->Size(Split::kHeldout), 0u);
+}
 
 TEST_F(JsonlTest, ReadsEveryFormAndKeepsOtherColumns) {
   COHORT_ASSERT_OK_AND_ASSIGN(

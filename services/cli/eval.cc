@@ -53,8 +53,8 @@ class Evaluation {
     split_ = args_.split == "train" ? Split::kTrain : Split::kHeldout;
     const uint64_t size = source_->Size(split_);
     const auto asked = static_cast<uint64_t>(args_.prompts);
-    count_ = asked > 0 ? asked : kEndlessPrompts;
-    if (size > 0) count_ = asked > 0 ? std::min(asked, size) : size;
+    count_ = std::min(asked > 0 ? asked : kEndlessPrompts, size);
+    if (asked == 0 && size != kEndless) count_ = size;
     return absl::OkStatus();
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 
 namespace cohort {
@@ -45,6 +46,7 @@ SourceOptions OptionsOf(const Source& source, uint64_t seed) {
   options.reward = source.reward();
   options.name = source.name();
   options.seed = seed;
+  options.heldout_rows = static_cast<uint64_t>(source.heldout_rows());
   return options;
 }
 
@@ -94,6 +96,10 @@ absl::Status PromptMaker::MakeEvaluation() {
   uint64_t first_ordinal = 0;
   for (const v1::EvalSource& source : config_.eval().sources()) {
     COHORT_ASSIGN_OR_RETURN(EvalSet set, MakeEvalSet(source, first_ordinal));
+    if (set.items.empty()) {
+      COHORT_LOG(WARNING) << "evaluation " << set.name << ": no held-out prompts";
+      continue;
+    }
     evaluation_.push_back(std::move(set));
     first_ordinal += kEvalOrdinals;
   }
@@ -107,9 +113,9 @@ absl::StatusOr<PromptMaker::EvalSet> PromptMaker::MakeEvalSet(const v1::EvalSour
   set.name = source->name();
   const uint64_t size = source->Size(Split::kHeldout);
   uint64_t wanted = options.prompts() > 0 ? static_cast<uint64_t>(options.prompts())
-                    : size == 0           ? kEndlessEvalPrompts
+                    : size == kEndless    ? kEndlessEvalPrompts
                                           : size;
-  if (size > 0) wanted = std::min(wanted, size);
+  wanted = std::min(wanted, size);
   for (uint64_t i = 0; i < wanted; ++i) {
     COHORT_ASSIGN_OR_RETURN(const Prompt prompt, source->At(i, Split::kHeldout));
     absl::StatusOr<PromptItem> item = Encode(prompt);
