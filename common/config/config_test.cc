@@ -230,6 +230,8 @@ TEST(ResolveTest, FillsWhatIsDerived) {
   EXPECT_FALSE(config.data().has_path());
   EXPECT_EQ(config.data().sources(0).name(), "gsm8k.test");
   EXPECT_EQ(config.eval().sources(0).path(), "d/gsm8k.test.jsonl");
+  EXPECT_EQ(config.data().sources(0).heldout_rows(), 64);
+  EXPECT_EQ(config.eval().sources(0).heldout_rows(), 64);
   EXPECT_EQ(config.eval().max_new_tokens(), 99);
   EXPECT_EQ(config.algorithm().agg().constant(), 99);
   EXPECT_EQ(config.algorithm().agg().empty_rows(), v1::EMPTY_ROWS_COUNT);
@@ -240,14 +242,19 @@ TEST(ResolveTest, FillsWhatIsDerived) {
   EXPECT_TRUE(config.algorithm().kl().has_none());
 }
 
-TEST(ResolveTest, CorrectionDependsOnHowFreshTheSamplesAre) {
-  EXPECT_TRUE(Resolved(kSmall).algorithm().offpolicy().has_bypass());
-  EXPECT_TRUE(Resolved(kSmall, {"rollout.max_staleness=1"}).algorithm().offpolicy().has_tis());
-  EXPECT_TRUE(Resolved(kSmall, {"learner.epochs=2"}).algorithm().offpolicy().has_tis());
-  EXPECT_TRUE(Resolved(kSmall, {"learner.epochs=2", "algorithm.offpolicy=none"})
-                  .algorithm()
-                  .offpolicy()
-                  .has_none());
+TEST(ResolveTest, AFileIsTrainedWholeWhereEvaluationHasItsOwn) {
+  const v1::RunConfig separate =
+      Resolved("data: {path: train.jsonl}\neval: {sources: [{path: test.jsonl}]}\n");
+  EXPECT_EQ(separate.data().sources(0).heldout_rows(), 0);
+  EXPECT_EQ(separate.eval().sources(0).heldout_rows(), 0);
+  EXPECT_EQ(
+      Resolved("data: {path: a.jsonl}\neval: {samples: 0}\n").data().sources(0).heldout_rows(), 0);
+}
+
+TEST(ResolveTest, TheDefaultCorrectionIsTruncatedImportanceSampling) {
+  const v1::RunConfig config = Resolved(kSmall);
+  EXPECT_EQ(config.algorithm().offpolicy().tis().level(), v1::LEVEL_TOKEN);
+  EXPECT_EQ(config.algorithm().offpolicy().tis().cap(), 2.0);
 }
 
 TEST(ResolveTest, TheDapoRuleJudgesByPlusAndMinusOne) {

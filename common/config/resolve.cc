@@ -8,6 +8,8 @@
 namespace cohort {
 namespace {
 
+constexpr int kHeldoutRows = 64;  // of a file, for the default evaluation
+
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
@@ -85,15 +87,23 @@ void ResolveSources(v1::RunConfig* config) {
     data->clear_task();
     data->clear_path();
   }
-  for (v1::DataSource& source : *data->mutable_sources()) ResolveSourceName(&source);
   v1::EvalSection* eval = config->mutable_eval();
+  const bool own_evaluation = eval->sources().empty() && eval->samples() > 0;
+  for (v1::DataSource& source : *data->mutable_sources()) {
+    ResolveSourceName(&source);
+    if (source.has_heldout_rows()) continue;
+    source.set_heldout_rows(own_evaluation && source.has_path() ? kHeldoutRows : 0);
+  }
   if (eval->sources().empty()) {
     for (const v1::DataSource& source : data->sources()) {
+      // A file without held-out rows has nothing but trained rows to be evaluated on.
+      if (source.has_path() && source.heldout_rows() == 0) continue;
       v1::EvalSource* held_out = eval->add_sources();
       if (source.has_task()) held_out->set_task(source.task());
       if (source.has_path()) held_out->set_path(source.path());
       if (source.has_reward()) held_out->set_reward(source.reward());
       held_out->set_name(source.name());
+      held_out->set_heldout_rows(source.heldout_rows());
     }
   }
   for (v1::EvalSource& source : *eval->mutable_sources()) ResolveSourceName(&source);
@@ -177,12 +187,7 @@ void ResolveLoss(const v1::RunConfig& config, v1::AlgorithmSection* algorithm) {
     algorithm->mutable_objective()->mutable_policy_gradient();
   }
   if (algorithm->offpolicy().kind_case() == v1::OffPolicy::KIND_NOT_SET) {
-    const bool fresh = UpdatesPerBatch(config) == 1 && config.rollout().max_staleness() == 0;
-    if (fresh) {
-      algorithm->mutable_offpolicy()->mutable_bypass();
-    } else {
-      algorithm->mutable_offpolicy()->mutable_tis();
-    }
+    algorithm->mutable_offpolicy()->mutable_tis();
   }
 }
 
