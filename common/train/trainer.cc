@@ -349,7 +349,9 @@ absl::Status Trainer::ApplyGradients(Run* run) {
   }
   const double limit = options_.max_grad_norm;
   const double scale = limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1.0;
-  const double lr = LearningRate(options_.lr, optimizer_.steps());
+  // By the batch, not by the steps made: a skipped update must not stretch the schedule.
+  const int64_t planned = batches_ * options_.mini_batches * options_.epochs + run->update - 1;
+  const double lr = LearningRate(options_.lr, planned);
   optimizer_.Step(gradients_.tensors(), lr, scale);
   run->report.grad_norm += norm;
   run->report.learning_rate = lr;
