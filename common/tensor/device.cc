@@ -46,13 +46,13 @@ bool CpuMultipliesBf16() {
 
 }  // namespace
 
-absl::StatusOr<at::Device> ResolveDevice(absl::string_view name) {
+absl::StatusOr<at::Device> ResolveDevice(absl::string_view name, int local_rank) {
   if (name == "cpu") return at::Device(at::kCPU);
-  if (name == "auto") {
-    if (CudaDevices() == 0) return at::Device(at::kCPU);
-    return CudaDevice(0);
+  if (name == "auto" || name == "cuda") {
+    const int devices = CudaDevices();
+    if (devices == 0 && name == "auto") return at::Device(at::kCPU);
+    return CudaDevice(devices == 0 ? 0 : local_rank % devices);
   }
-  if (name == "cuda") return CudaDevice(0);
   int index = -1;
   if (absl::ConsumePrefix(&name, "cuda:") && absl::SimpleAtoi(name, &index) && index >= 0 &&
       index < 128) {

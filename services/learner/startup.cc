@@ -26,17 +26,17 @@ absl::Status LoadConfiguration(const LearnerArgs& args, LearnerParts* parts) {
   return MakeFolders(parts->out);
 }
 
-absl::StatusOr<CausalLmOptions> ModelOptions(const LearnerParts& parts) {
+absl::StatusOr<CausalLmOptions> ModelOptions(const LearnerParts& parts, int rank) {
   CausalLmOptions options;
-  COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(parts.config.model().device()));
+  COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(parts.config.model().device(), rank));
   COHORT_ASSIGN_OR_RETURN(options.dtype,
                           ResolveDtype(parts.config.model().dtype(), options.device));
   return options;
 }
 
-absl::Status LoadModel(LearnerParts* parts) {
+absl::Status LoadModel(int rank, LearnerParts* parts) {
   const std::string& path = parts->config.model().path();
-  COHORT_ASSIGN_OR_RETURN(CausalLmOptions options, ModelOptions(*parts));
+  COHORT_ASSIGN_OR_RETURN(CausalLmOptions options, ModelOptions(*parts, rank));
   parts->config.mutable_model()->set_dtype(DtypeName(options.dtype));
   COHORT_ASSIGN_OR_RETURN(parts->tokenizer, Tokenizer::Load(path));
   options.trainable = true;
@@ -148,7 +148,7 @@ absl::StatusOr<std::unique_ptr<LearnerParts>> StartLearner(const LearnerArgs& ar
   COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
   COHORT_ASSIGN_OR_RETURN(const TrainerOptions options, MakeTrainerOptions(parts->config));
   parts->algorithm = options.algorithm;
-  COHORT_RETURN_IF_ERROR(LoadModel(parts.get()));
+  COHORT_RETURN_IF_ERROR(LoadModel(args.rank, parts.get()));
   COHORT_RETURN_IF_ERROR(MeetRanks(args, parts.get()));
   COHORT_RETURN_IF_ERROR(MakeTrainer(args, std::move(cancelled), parts.get()));
   return parts;
