@@ -2,11 +2,15 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
 #include "common/base/log.h"
 
 namespace cohort {
@@ -28,6 +32,23 @@ void EnsurePassiveOpenMp(char** argv) {
   execv("/proc/self/exe", argv);
   // Spinning threads are slow, not wrong.
   COHORT_LOG(WARNING) << "cannot start again with OMP_WAIT_POLICY=passive, errno " << errno;
+}
+
+absl::Duration ProcessAge() {
+  const absl::StatusOr<std::string> stat = ReadFile("/proc/self/stat");
+  if (!stat.ok()) return absl::ZeroDuration();
+  // Field 22 counts clock ticks from boot; the name, field 2, may hold anything but ends with the
+  // last ')'.
+  const std::vector<std::string> fields =
+      absl::StrSplit(absl::string_view(*stat).substr(stat->rfind(')') + 1), ' ', absl::SkipEmpty());
+  double ticks = 0;
+  timespec now{};
+  if (fields.size() < 20 || !absl::SimpleAtod(fields[19], &ticks) ||
+      clock_gettime(CLOCK_BOOTTIME, &now) != 0) {
+    return absl::ZeroDuration();
+  }
+  return absl::DurationFromTimespec(now) -
+         absl::Seconds(ticks / static_cast<double>(sysconf(_SC_CLK_TCK)));
 }
 
 StopSignal::StopSignal() {

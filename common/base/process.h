@@ -10,6 +10,10 @@ namespace cohort {
 // the program starts itself again, once. Call first thing in main, before any thread.
 void EnsurePassiveOpenMp(char** argv);
 
+// Since the system started this process, before its libraries were loaded. Zero where it cannot
+// tell.
+absl::Duration ProcessAge();
+
 // Turns SIGTERM and SIGINT into something to wait for. Make it early in main, before any thread
 // starts: the signals are blocked in every thread and taken here. One instance per process.
 // Thread-safe.

@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "common/base/log.h"
+#include "common/base/process.h"
 #include "common/base/status_macros.h"
 
 namespace cohort {
@@ -131,6 +133,10 @@ absl::Status GenerationLoop::RunOnce() {
   metrics_->Counter(metric::kRolloutTokens).Add(static_cast<double>(result.sampled_tokens));
   {
     absl::MutexLock lock(&mu_);
+    if (pulse_.generated_tokens == 0 && result.sampled_tokens > 0) {
+      COHORT_LOG(INFO) << absl::StrFormat("first token %.2f s after the start",
+                                          absl::ToDoubleSeconds(ProcessAge()));
+    }
     tokens_since_ += static_cast<uint64_t>(result.sampled_tokens);
     pulse_.generated_tokens += static_cast<uint64_t>(result.sampled_tokens);
   }
