@@ -172,7 +172,7 @@ void ResolveAggregation(int32_t max_new_tokens, v1::Aggregation* agg) {
   if (by_constant && agg->constant() == 0) agg->set_constant(max_new_tokens);
 }
 
-void ResolveLoss(const v1::RunConfig& config, v1::AlgorithmSection* algorithm) {
+void ResolveLoss(v1::AlgorithmSection* algorithm) {
   if (algorithm->trust().kind_case() == v1::Trust::KIND_NOT_SET) {
     if (algorithm->ratio() == v1::RATIO_NONE) {
       algorithm->mutable_trust()->mutable_none();
@@ -207,7 +207,7 @@ void ResolveConfig(const std::string& name, v1::RunConfig* config) {
   ResolveReward(*config, algorithm->mutable_reward());
   ResolveFilters(algorithm);
   ResolveAdvantage(algorithm->mutable_adv());
-  ResolveLoss(*config, algorithm);
+  ResolveLoss(algorithm);
   ResolveAggregation(max_new_tokens, algorithm->mutable_agg());
   MaterialiseDefaults(config);
 }
