@@ -6,11 +6,10 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/train/batch.h"
+#include "services/learner/waiting.h"
 
 namespace cohort {
 namespace {
-
-constexpr absl::Duration kSaySomething = absl::Seconds(30);
 
 void AddGroup(const Group& group, const RewardScaleSpec& scale, EvalResult* result) {
   if (group.rows.empty()) {
@@ -25,16 +24,6 @@ void AddGroup(const Group& group, const RewardScaleSpec& scale, EvalResult* resu
     ++result->rows;
     result->accuracy += RowAccuracy(group, row, scale);
     result->mean_length += static_cast<double>(row.tokens.size());
-  }
-}
-
-// Says what it waits for while it waits.
-absl::StatusOr<std::vector<Group>> WaitEval(Dispatcher& dispatcher, absl::Time deadline) {
-  while (true) {
-    const absl::Time slice = std::min(deadline, absl::Now() + kSaySomething);
-    absl::StatusOr<std::vector<Group>> groups = dispatcher.WaitEval(slice);
-    if (!absl::IsDeadlineExceeded(groups.status()) || slice == deadline) return groups;
-    COHORT_LOG(INFO) << "waiting: " << groups.status().message();
   }
 }
 
@@ -62,14 +51,17 @@ std::vector<EvalResult> ScoreEvaluation(const std::vector<PromptMaker::EvalSet>&
 
 absl::StatusOr<std::vector<EvalResult>> Evaluate(const PromptMaker& prompts,
                                                  const RewardScaleSpec& scale,
-                                                 Dispatcher& dispatcher, absl::Time deadline) {
+                                                 Dispatcher& dispatcher, absl::Duration patience) {
   std::vector<PromptItem> items;
   for (const PromptMaker::EvalSet& set : prompts.evaluation()) {
     items.insert(items.end(), set.items.begin(), set.items.end());
   }
   if (items.empty()) return std::vector<EvalResult>();
   dispatcher.BeginEval(std::move(items));
-  COHORT_ASSIGN_OR_RETURN(const std::vector<Group> groups, WaitEval(dispatcher, deadline));
+  COHORT_ASSIGN_OR_RETURN(const std::vector<Group> groups,
+                          WaitWhileGroupsArrive(dispatcher, patience, [&](absl::Time d) {
+                            return dispatcher.WaitEval(d);
+                          }));
   return ScoreEvaluation(prompts.evaluation(), groups, scale);
 }
 

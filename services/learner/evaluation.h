@@ -22,10 +22,11 @@ struct EvalResult {
   double mean_length = 0;  // response tokens
 };
 
-// Blocks until every prompt came back. DeadlineExceeded, Cancelled: as Dispatcher::WaitEval.
+// Blocks until every prompt came back, or none did for as long as `patience`: DeadlineExceeded.
+// Cancelled: as Dispatcher::WaitEval.
 absl::StatusOr<std::vector<EvalResult>> Evaluate(const PromptMaker& prompts,
                                                  const RewardScaleSpec& scale,
-                                                 Dispatcher& dispatcher, absl::Time deadline);
+                                                 Dispatcher& dispatcher, absl::Duration patience);
 
 // Results of groups in the order of the prompts that were asked for.
 std::vector<EvalResult> ScoreEvaluation(const std::vector<PromptMaker::EvalSet>& sets,

@@ -17,12 +17,12 @@
 #include "services/learner/rank_channel.h"
 #include "services/learner/serving.h"
 #include "services/learner/stop_watcher.h"
+#include "services/learner/waiting.h"
 
 namespace cohort {
 namespace {
 
 constexpr char kPhaseTrain[] = "train";  // in status; split by the step's report afterwards
-constexpr absl::Duration kSaySomething = absl::Seconds(30);
 constexpr absl::Duration kRankZeroStops = absl::Seconds(30);  // after a signal to all ranks
 
 // Rank 0 from its first evaluation to the summary.
@@ -41,8 +41,8 @@ class LearnerRun {
   const v1::RunConfig& config() const { return parts_.config; }
   int64_t step() const { return parts_.trainer->batches(); }
   bool stopping() const { return watcher_.stopping(); }
-  absl::Time StepDeadline() const {
-    return absl::Now() + absl::Seconds(config().learner().step_timeout_seconds());
+  absl::Duration Patience() const {
+    return absl::Seconds(config().learner().step_timeout_seconds());
   }
 
   absl::Status Train();
@@ -175,16 +175,11 @@ absl::StatusOr<StepReport> LearnerRun::TrainOn(const DispatchBatch& batch) {
   return report;
 }
 
-// Says what it waits for while it waits.
 absl::StatusOr<DispatchBatch> LearnerRun::TakeBatch() {
   timer_.Enter(metric::kPhaseWaitBatch);
-  const absl::Time deadline = StepDeadline();
-  while (true) {
-    const absl::Time slice = std::min(deadline, absl::Now() + kSaySomething);
-    absl::StatusOr<DispatchBatch> batch = serving_->dispatcher().TakeBatch(step(), slice);
-    if (!absl::IsDeadlineExceeded(batch.status()) || slice == deadline) return batch;
-    COHORT_LOG(INFO) << "waiting: " << batch.status().message();
-  }
+  Dispatcher& dispatcher = serving_->dispatcher();
+  return WaitWhileGroupsArrive(dispatcher, Patience(),
+                               [&](absl::Time d) { return dispatcher.TakeBatch(step(), d); });
 }
 
 bool LearnerRun::EvaluationDue() const {
@@ -196,7 +191,7 @@ absl::Status LearnerRun::Evaluate(std::vector<EvalResult>* results) {
   if (prompts_->evaluation().empty() || stopping()) return absl::OkStatus();
   const PhaseTimer::Scope phase(&timer_, metric::kPhaseEval);
   COHORT_ASSIGN_OR_RETURN(*results, cohort::Evaluate(*prompts_, parts_.algorithm.reward_scale,
-                                                     serving_->dispatcher(), StepDeadline()));
+                                                     serving_->dispatcher(), Patience()));
   for (const EvalResult& result : *results) {
     COHORT_LOG(INFO) << absl::StrFormat(
         "evaluation %s at step %d: accuracy %.3f over %d rows (%d unscorable, %d prompts failed)",

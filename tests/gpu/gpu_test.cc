@@ -9,6 +9,7 @@
 #include <future>
 #include <thread>
 
+#include "common/base/log.h"
 #include "common/base/status_matchers.h"
 #include "common/collective/collective.h"
 #include "common/generate/test_models.h"
