@@ -202,8 +202,9 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
     // Not durable, so not accepted; the lease stays with the worker until it expires.
     return Count(Delivery::kLate, absl::StrCat("the group log refused it: ", logged.message()));
   }
-  const bool all_unscorable = std::all_of(group.rows.begin(), group.rows.end(),
-                                          [](const Row& row) { return row.unscorable; });
+  const bool all_unscorable = std::all_of(group.rows.begin(), group.rows.end(), [](const Row& row) {
+    return row.role != RowRole::kTrain || row.unscorable;
+  });
   std::optional<OrdinalEnd> end;
   if (all_unscorable) {
     end = OrdinalEnd::kUnscorable;
