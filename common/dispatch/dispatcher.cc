@@ -220,8 +220,9 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
     if (flight.worker == worker) LoseFlight(flight, why);
     return Count(Delivery::kLate, why);
   }
-  const bool all_unscorable = std::all_of(group.rows.begin(), group.rows.end(),
-                                          [](const Row& row) { return row.unscorable; });
+  const bool all_unscorable = std::all_of(group.rows.begin(), group.rows.end(), [](const Row& row) {
+    return row.role != RowRole::kTrain || row.unscorable;
+  });
   std::optional<OrdinalEnd> end;
   if (all_unscorable) {
     end = OrdinalEnd::kUnscorable;

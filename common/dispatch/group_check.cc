@@ -65,6 +65,18 @@ absl::Status CheckRow(const Group& group, size_t index, const SamplePlan& plan,
   if (row.parent < -1 || row.parent >= static_cast<int32_t>(index) || row.parent != plan.parent) {
     return Malformed(group, index, absl::StrCat("parent ", row.parent, ", planned ", plan.parent));
   }
+  const size_t parent_tokens =
+      row.parent < 0 ? 0 : group.rows[static_cast<size_t>(row.parent)].tokens.size();
+  if (row.parent_tokens < 0 || static_cast<size_t>(row.parent_tokens) > parent_tokens) {
+    return Malformed(
+        group, index,
+        absl::StrCat("parent_tokens ", row.parent_tokens, " of a parent with ", parent_tokens));
+  }
+  if (row.role != plan.role) {
+    return Malformed(group, index,
+                     absl::StrCat("role ", static_cast<int>(row.role), ", planned ",
+                                  static_cast<int>(plan.role)));
+  }
   if (row.rewards.size() != group.reward_names.size()) {
     return Malformed(group, index,
                      absl::StrCat(row.rewards.size(), " rewards for ", group.reward_names.size(),
@@ -109,6 +121,10 @@ absl::Status CheckGroup(const Group& group, GroupId id, const PromptItem& item,
     return absl::InvalidArgumentError(
         absl::StrCat(who, ": weight versions ", group.start_version, " to ", group.end_version,
                      ", expected within ", limits.oldest_version, " to ", limits.newest_version));
+  }
+  for (const auto& [name, value] : group.signals) {
+    if (std::isfinite(value)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(who, ": signal ", name, " is not finite"));
   }
   for (size_t row = 0; row < group.rows.size(); ++row) {
     COHORT_RETURN_IF_ERROR(CheckRow(group, row, item.plans[row], limits));

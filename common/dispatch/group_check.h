@@ -15,8 +15,8 @@ struct GroupLimits {
 
 // InvalidArgument names the row and the field: a wrong id, prompt or row count, a temperature that
 // is not the plan's, arrays of different lengths, more tokens than the plan allows, tokens outside
-// the vocabulary, a parent that is not an earlier row, numbers that are not finite, or versions
-// outside the limits.
+// the vocabulary, a parent that is not an earlier row, another role than planned, numbers that are
+// not finite in a row that carries loss, or versions outside the limits.
 absl::Status CheckGroup(const Group& group, GroupId id, const PromptItem& item,
                         const GroupLimits& limits);
 

@@ -42,7 +42,8 @@ struct GroupRequest {
   std::string source;
   std::vector<int32_t> prompt;  // token ids, at least one
   std::vector<SamplePlan>
-      plans;  // one per row, all at one temperature; parents come before children
+      plans;  // one per row; parents come before children. Rows that are trained on share one
+              // temperature, which is the group's; votes and baselines have their own
   std::vector<std::string> stop_strings;  // a row ends with the token that completes one of them
   bool with_entropy = false;              // fill Row::entropy
 };

@@ -164,11 +164,56 @@ TEST(GroupGeneratorTest, RefusesMalformedRequests) {
   expect("temperature nan", [](GroupRequest& r) { r.plans[0].temperature = std::nanf(""); });
   expect("top_p", [](GroupRequest& r) { r.plans[0].top_p = 0; });
   expect("max_new_tokens", [](GroupRequest& r) { r.plans[0].max_new_tokens = 0; });
+  expect("another role", [](GroupRequest& r) {
+    r.plans[1].parent = 0;
+    r.plans[1].role = RowRole::kVote;
+  });
+  expect("parent_fraction", [](GroupRequest& r) { r.plans[1].parent_fraction = 0.5; });
   expect("parent 1", [](GroupRequest& r) { r.plans[1].parent = 1; });
   expect("tokenizer", [](GroupRequest& r) { r.stop_strings = {"x"}; });
   COHORT_ASSERT_OK(engine->Submit(MakeRequest(1, 2, 4)));
   EXPECT_THAT(engine->Submit(MakeRequest(1, 2, 4)),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("group 1")));
+}
+
+TEST(GroupGeneratorTest, VotesAndBaselinesHaveTheirOwnTemperature) {
+  const auto model = TinyModel();
+  GroupRequest request = MakeRequest(5, 4, 12, 0.7f);
+  const Group alone = Generate(*model, NoStops(), {request})[0];
+  request.plans[2].role = RowRole::kVote;
+  request.plans[2].temperature = 1.0f;
+  request.plans[3].role = RowRole::kBaseline;
+  request.plans[3].temperature = 0;
+  const Group group = Generate(*model, NoStops(), {request})[0];
+  EXPECT_EQ(group.temperature, 0.7f);
+  EXPECT_EQ(group.rows[1].tokens, alone.rows[1].tokens);
+  EXPECT_EQ(group.rows[2].role, RowRole::kVote);
+  EXPECT_EQ(group.rows[3].role, RowRole::kBaseline);
+  GroupRequest greedy = MakeRequest(6, 1, 12, 0.0f);
+  greedy.prompt = request.prompt;
+  EXPECT_EQ(group.rows[3].tokens, Generate(*model, NoStops(), {greedy})[0].rows[0].tokens);
+}
+
+TEST(GroupGeneratorTest, AnExitLeavesItsParentAtItsShareOfTheTokens) {
+  const auto model = TinyModel();
+  GroupRequest request = MakeRequest(5, 5, 12);
+  const double shares[] = {0, 1e-9, 0.5, 0.51, 1};
+  for (size_t i = 1; i < 5; ++i) {
+    request.plans[i].parent = 0;
+    request.plans[i].parent_fraction = shares[i];
+    request.plans[i].forced = {3, 4};
+  }
+  const Group whole = Generate(*model, NoStops(), {request})[0];
+  const int32_t expected[] = {0, 1, 6, 7, 12};
+  for (size_t i = 1; i < 5; ++i) EXPECT_EQ(whole.rows[i].parent_tokens, expected[i]) << i;
+  EXPECT_EQ(whole.ResponseOf(whole.rows[2]).size(), 6 + whole.rows[2].tokens.size());
+  // The reasoning ends where the given sequence begins.
+  for (size_t i = 1; i < 5; ++i) {
+    request.plans[i].parent_until = {whole.rows[0].tokens[8], whole.rows[0].tokens[9]};
+  }
+  const Group cut = Generate(*model, NoStops(), {request})[0];
+  EXPECT_LE(cut.rows[4].parent_tokens, 8);
+  EXPECT_EQ(cut.rows[0].tokens, whole.rows[0].tokens);
 }
 
 TEST(GroupGeneratorTest, AFinishedRowsSlotIsRefilledAtTheNextStep) {

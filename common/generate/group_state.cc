@@ -1,6 +1,7 @@
 #include "common/generate/group_state.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,14 @@ namespace {
 
 absl::Status Invalid(const GroupRequest& request, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("group ", request.id, ": ", what));
+}
+
+// The first row that is trained on: its temperature is the group's. Row 0 where there is none.
+const SamplePlan& TemperaturePlan(const GroupRequest& request) {
+  for (const SamplePlan& plan : request.plans) {
+    if (plan.role == RowRole::kTrain) return plan;
+  }
+  return request.plans[0];
 }
 
 absl::Status CheckTokens(const GroupRequest& request, const std::vector<int32_t>& tokens,
@@ -32,9 +41,11 @@ absl::Status CheckPlan(const GroupRequest& request, size_t index, int64_t vocab_
   if (!(plan.temperature >= 0 && plan.temperature < 1e6f)) {
     return invalid(absl::StrCat("temperature ", plan.temperature, " is not in [0, 1e6)"));
   }
-  if (plan.temperature != request.plans[0].temperature) {
-    return invalid(absl::StrCat("temperature ", plan.temperature, " differs from row 0's ",
-                                request.plans[0].temperature, "; a group has one temperature"));
+  const SamplePlan& trained = TemperaturePlan(request);
+  if (plan.role == RowRole::kTrain && plan.temperature != trained.temperature) {
+    return invalid(absl::StrCat("temperature ", plan.temperature, " differs from that of an ",
+                                "earlier row, ", trained.temperature,
+                                "; the rows that are trained on have one temperature"));
   }
   if (!(plan.top_p > 0 && plan.top_p <= 1)) {
     return invalid(absl::StrCat("top_p ", plan.top_p, " is not in (0, 1]"));
@@ -48,6 +59,14 @@ absl::Status CheckPlan(const GroupRequest& request, size_t index, int64_t vocab_
   }
   if (plan.parent_tokens < 0 || (plan.parent < 0 && plan.parent_tokens != 0)) {
     return invalid(absl::StrCat("parent_tokens ", plan.parent_tokens, " without such a parent"));
+  }
+  if (!(plan.parent_fraction >= 0 && plan.parent_fraction <= 1) ||
+      (plan.parent < 0 && plan.parent_fraction != 0)) {
+    return invalid(absl::StrCat("parent_fraction ", plan.parent_fraction,
+                                " is not in [0, 1] or has no parent"));
+  }
+  if (plan.parent >= 0 && plan.role != request.plans[static_cast<size_t>(plan.parent)].role) {
+    return invalid(absl::StrCat("its parent ", plan.parent, " has another role"));
   }
   return CheckTokens(request, plan.forced, vocab_size, absl::StrCat("row ", index, ": forced"));
 }
@@ -78,6 +97,18 @@ absl::StatusOr<bool> Stops(RowState& row, int32_t token, const StopRules& rules)
   if (std::find(stops.begin(), stops.end(), token) != stops.end()) return true;
   if (!row.stops.has_value()) return false;
   return row.stops->Append(token);
+}
+
+// algorithms.md 6.4: a point in 1..T of the parent's reasoning. T is what precedes the plan's
+// sequence, else all tokens but the one that ended it; 0 where there are none.
+int32_t FractionOf(const Row& parent, const SamplePlan& plan) {
+  const auto end = parent.tokens.end() - (parent.finish == FinishReason::kStop ? 1 : 0);
+  const auto stop = plan.parent_until.empty()
+                        ? end
+                        : std::search(parent.tokens.begin(), end, plan.parent_until.begin(),
+                                      plan.parent_until.end());
+  const auto length = static_cast<double>(stop - parent.tokens.begin());
+  return static_cast<int32_t>(std::ceil(plan.parent_fraction * length));
 }
 
 double Seconds(absl::Duration duration) { return absl::ToDoubleSeconds(duration); }
@@ -135,6 +166,7 @@ std::unique_ptr<GroupState> MakeGroupState(GroupRequest request, const Tokenizer
     row.index = static_cast<int>(i);
     row.row.parent = row.plan().parent;
     row.row.parent_tokens = row.plan().parent_tokens;
+    row.row.role = row.plan().role;
     if (row.row.parent >= 0) ++state->rows[static_cast<size_t>(row.row.parent)].waiting_children;
     if (!state->request.stop_strings.empty()) {
       row.stops.emplace(tokenizer, state->request.stop_strings);
@@ -149,7 +181,8 @@ void BeginRow(RowState& row) {
   const RowState& parent = row.group->rows[static_cast<size_t>(row.plan().parent)];
   // A plan may ask for more of the parent than it said: the row continues its end.
   const auto own = static_cast<int32_t>(parent.row.tokens.size());
-  row.row.parent_tokens = std::min(row.plan().parent_tokens, own);
+  row.row.parent_tokens = row.plan().parent_fraction > 0 ? FractionOf(parent.row, row.plan())
+                                                         : std::min(row.plan().parent_tokens, own);
   const auto keep = static_cast<std::ptrdiff_t>(parent.path.size()) - own + row.row.parent_tokens;
   row.path.assign(parent.path.begin(), parent.path.begin() + keep);
 }
@@ -178,7 +211,7 @@ Group TakeGroup(GroupState& state) {
   for (RowState& row : state.rows) group.rows.push_back(std::move(row.row));
   group.start_version = state.start_version;
   group.end_version = state.end_version;
-  const float temperature = state.request.plans[0].temperature;
+  const float temperature = TemperaturePlan(state.request).temperature;
   group.temperature = temperature > 0 ? temperature : 1.0f;
   group.timings.queue_seconds = state.queue_seconds;
   group.timings.prefill_seconds = state.prefill_seconds;

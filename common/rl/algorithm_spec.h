@@ -294,6 +294,9 @@ struct AlgorithmSpec {
   OffPolicySpec offpolicy;
   ObjectiveSpec objective;
   double entropy_coef = 0;
+  // Rows that continue another row train the tokens that they inherit, too (S-GRPO: the shared
+  // prefix once per exit that contains it).
+  bool train_prefix = false;
   bool step_on_empty = false;  // all groups degenerate: step anyway (section 12.1)
 };
 

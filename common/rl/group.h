@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,14 @@ enum class FinishReason : uint8_t {
   kAborted = 3,  // the worker gave up on this row; it carries no reward
 };
 
+// What a row is for. Rows that are not for training carry no loss and are outside the group's
+// statistics, except where the method says so.
+enum class RowRole : uint8_t {
+  kTrain = 0,
+  kVote = 1,      // one more answer for a majority vote
+  kBaseline = 2,  // the greedy answer whose reward is the baseline
+};
+
 // How one row of a group is to be sampled. Filled by the learner, obeyed by the worker.
 struct SamplePlan {
   float temperature = 1.0f;  // 0: greedy
@@ -29,6 +39,12 @@ struct SamplePlan {
   int32_t parent_tokens = 0;  // tokens
   std::vector<int32_t>
       forced;  // tokens put after the parent segment, not sampled, masked in training
+  RowRole role = RowRole::kTrain;
+  // In (0, 1]: `parent_tokens` becomes this share of the parent's tokens, at least 1, once they
+  // are known; its end-of-sequence token does not count. 0: `parent_tokens` as it is.
+  double parent_fraction = 0;
+  std::vector<int32_t> parent_until =
+      {};  // the share is of what precedes this sequence, if it occurs
 };
 
 // One sampled response. The arrays have one entry per response token, the end-of-sequence token
@@ -47,6 +63,10 @@ struct Row {
   double reward = 0;           // weighted sum
   bool unscorable = false;     // no verdict was possible: left out of statistics and of the loss
   std::string note;            // why it is unscorable; empty otherwise
+  RowRole role = RowRole::kTrain;
+  // In [0, 1]: how right it is, whatever the reward says; NaN: unknown. For metrics alone.
+  float truth = std::numeric_limits<float>::quiet_NaN();
+  bool no_answer = false;  // no answer could be read from it
 };
 
 // Seconds spent, as measured by the worker.
@@ -71,7 +91,20 @@ struct Group {
   float temperature =
       1.0f;  // the rollout temperature that log-probs were divided by (1 when greedy)
   GroupTimings timings;
+  // What its rewards came upon besides: majority_ratio, semantic_entropy, target_tokens, ...
+  std::map<std::string, double> signals;  // common/rl/signals.h has the names
 
+  // All tokens of a row's response: those it inherits from its parents, then its own.
+  std::vector<int32_t> ResponseOf(const Row& row) const {
+    std::vector<int32_t> tokens;
+    if (row.parent >= 0) {
+      tokens = ResponseOf(rows[static_cast<size_t>(row.parent)]);
+      const size_t own = rows[static_cast<size_t>(row.parent)].tokens.size();
+      tokens.resize(tokens.size() - own + static_cast<size_t>(row.parent_tokens));
+    }
+    tokens.insert(tokens.end(), row.tokens.begin(), row.tokens.end());
+    return tokens;
+  }
   int64_t ResponseTokens() const {
     int64_t total = 0;
     for (const Row& row : rows) total += static_cast<int64_t>(row.tokens.size());

@@ -86,12 +86,6 @@ std::vector<double> SerialDecayRewards(const std::vector<bool>& correct) {
 
 namespace {
 
-std::vector<bool> CorrectOf(absl::Span<const ShapingRow> group) {
-  std::vector<bool> correct;
-  for (const ShapingRow& row : group) correct.push_back(row.correct);
-  return correct;
-}
-
 void ApplyKimi(const ShapingSpec& spec, int64_t step, absl::Span<ShapingRow> group) {
   if (step < spec.warmup_steps) return;
   std::vector<int64_t> lengths;
@@ -123,8 +117,16 @@ void ApplyDast(const ShapingSpec& spec, absl::Span<ShapingRow> group) {
 }
 
 void ApplySerialDecay(absl::Span<ShapingRow> group) {
-  const std::vector<double> rewards = SerialDecayRewards(CorrectOf(group));
-  for (size_t i = 0; i < group.size(); ++i) group[i].reward = rewards[i];
+  std::vector<size_t> order;
+  for (size_t i = 0; i < group.size(); ++i) {
+    if (group[i].scorable) order.push_back(i);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return group[a].exit < group[b].exit; });
+  std::vector<bool> correct;
+  for (size_t i : order) correct.push_back(group[i].correct);
+  const std::vector<double> rewards = SerialDecayRewards(correct);
+  for (size_t k = 0; k < order.size(); ++k) group[order[k]].reward = rewards[k];
 }
 
 void ApplyTruncated(const ShapingSpec& spec, ShapingRow* row) {

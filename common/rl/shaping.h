@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,6 +41,9 @@ double RepetitionPenalty(absl::Span<const int32_t> ids, int64_t n, double max_pe
 // S-GRPO: the k-th correct exit, in order of position, earns 2^-(k-1).
 std::vector<double> SerialDecayRewards(const std::vector<bool>& correct);
 
+// A row that was not cut short comes after every exit.
+inline constexpr int64_t kFullResponse = std::numeric_limits<int64_t>::max();
+
 // One row as shaping sees it. `reward` and `masked` are changed, the rest is read.
 struct ShapingRow {
   double reward = 0;
@@ -50,6 +54,7 @@ struct ShapingRow {
   int64_t length = 0;
   int64_t target_length = 0;         // l1_*: the prompt's budget
   absl::Span<const int32_t> tokens;  // repetition
+  int64_t exit = kFullResponse;      // serial_decay: where it left its parent, tokens
   bool masked = false;               // out: leave the row out of the loss, not of the statistics
 };
 

@@ -11,6 +11,7 @@
 #include "common/rl/filter.h"
 #include "common/rl/kl.h"
 #include "common/rl/shaping.h"
+#include "common/rl/signals.h"
 
 namespace cohort {
 namespace {
@@ -52,21 +53,37 @@ absl::Status CheckRow(const TrainBatch& batch, const TrainRow& row) {
   return absl::OkStatus();
 }
 
-absl::Status AddRow(int64_t group, int64_t index, TrainBatch* batch) {
+void PushTokens(const Row& source, size_t count, bool scorable, TrainBatch* batch) {
+  for (size_t t = 0; t < count; ++t) {
+    batch->mask.push_back(scorable && source.mask[t] != 0 ? 1 : 0);
+    batch->rollout.push_back(static_cast<double>(source.logprobs[t]));
+  }
+}
+
+// Tokens that the row continues, its parents' before its parent's.
+void PushInherited(const Group& group, const Row& source, bool scorable, TrainBatch* batch) {
+  if (source.parent < 0 || source.parent_tokens == 0) return;
+  const Row& parent = group.rows[static_cast<size_t>(source.parent)];
+  PushInherited(group, parent, scorable, batch);
+  PushTokens(parent, static_cast<size_t>(source.parent_tokens), scorable, batch);
+}
+
+absl::Status AddRow(int64_t group, int64_t index, bool with_prefix, TrainBatch* batch) {
   TrainRow row;
   row.group = group;
   row.index = index;
   row.begin = batch->tokens();
   const Row& source = batch->SourceRow(row);
-  row.length = static_cast<int64_t>(source.tokens.size());
   row.reward = source.reward;
   row.scorable = !source.unscorable && source.finish != FinishReason::kAborted;
   row.truncated = source.finish == FinishReason::kLength;
   COHORT_RETURN_IF_ERROR(CheckRow(*batch, row));
-  for (size_t t = 0; t < source.tokens.size(); ++t) {
-    batch->mask.push_back(row.scorable && source.mask[t] != 0 ? 1 : 0);
-    batch->rollout.push_back(static_cast<double>(source.logprobs[t]));
+  if (with_prefix) {
+    PushInherited(batch->groups[static_cast<size_t>(group)], source, row.scorable, batch);
   }
+  row.inherited = batch->tokens() - row.begin;
+  PushTokens(source, source.tokens.size(), row.scorable, batch);
+  row.length = batch->tokens() - row.begin;
   batch->rows.push_back(row);
   return absl::OkStatus();
 }
@@ -83,26 +100,77 @@ absl::Span<TrainRow> RowsOf(int64_t group, TrainBatch* batch) {
       .subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
 }
 
+bool Scorable(const Row& row) { return !row.unscorable && row.finish != FinishReason::kAborted; }
+
+// The signal that says how long the prompt asked the response to be.
+int64_t TargetLength(const Group& group) {
+  const auto target = group.signals.find(kTargetTokens);
+  return target == group.signals.end() ? 0 : static_cast<int64_t>(target->second);
+}
+
+// `tokens`: the whole response, outlives the result.
+ShapingRow ShapingOf(const Group& group, const Row& row, const std::vector<int32_t>& tokens,
+                     const RewardScaleSpec& scale) {
+  ShapingRow shaped;
+  shaped.reward = row.reward;
+  shaped.scorable = Scorable(row);
+  shaped.correct = shaped.scorable && RowAccuracy(group, row, scale) > 0.5;
+  shaped.truncated = row.finish == FinishReason::kLength;
+  shaped.has_answer = !row.no_answer;
+  shaped.length = static_cast<int64_t>(tokens.size());
+  shaped.target_length = TargetLength(group);
+  shaped.tokens = tokens;
+  if (row.parent >= 0) shaped.exit = row.parent_tokens;
+  return shaped;
+}
+
 void ShapeGroup(int64_t group_index, const AlgorithmSpec& spec, int64_t step, TrainBatch* batch) {
   const Group& group = batch->groups[static_cast<size_t>(group_index)];
   absl::Span<TrainRow> rows = RowsOf(group_index, batch);
+  std::vector<std::vector<int32_t>> tokens;
+  for (const TrainRow& row : rows) tokens.push_back(group.ResponseOf(batch->SourceRow(row)));
   std::vector<ShapingRow> shaping;
-  for (const TrainRow& row : rows) {
-    const Row& source = batch->SourceRow(row);
-    ShapingRow shaped;
-    shaped.reward = row.reward;
-    shaped.scorable = row.scorable;
-    shaped.correct = row.scorable && RowAccuracy(group, source, spec.reward_scale) > 0.5;
-    shaped.truncated = row.truncated;
-    shaped.length = row.length;
-    shaped.tokens = source.tokens;
-    shaping.push_back(shaped);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    shaping.push_back(ShapingOf(group, batch->SourceRow(rows[i]), tokens[i], spec.reward_scale));
   }
   ApplyShaping(spec.shaping, step, absl::MakeSpan(shaping));
   for (size_t i = 0; i < rows.size(); ++i) {
     rows[i].reward = shaping[i].reward;
     if (shaping[i].masked) MaskRow(rows[i], batch);
   }
+}
+
+// The greedy row's reward, shaped as a group of its own: terms that compare rows leave it alone.
+void AddBaseline(int64_t group_index, const AlgorithmSpec& spec, int64_t step, TrainBatch* batch) {
+  const Group& group = batch->groups[static_cast<size_t>(group_index)];
+  const auto greedy = std::find_if(group.rows.begin(), group.rows.end(),
+                                   [](const Row& row) { return row.role == RowRole::kBaseline; });
+  double& baseline = batch->baseline.emplace_back(std::numeric_limits<double>::quiet_NaN());
+  if (greedy != group.rows.end() && Scorable(*greedy)) {
+    const std::vector<int32_t> tokens = group.ResponseOf(*greedy);
+    ShapingRow shaped = ShapingOf(group, *greedy, tokens, spec.reward_scale);
+    ApplyShaping(spec.shaping, step, absl::MakeSpan(&shaped, 1));
+    baseline = shaped.reward;
+    return;
+  }
+  if (spec.advantage.baseline != AdvantageBaseline::kGreedy) return;
+  for (TrainRow& row : RowsOf(group_index, batch)) {
+    row.scorable = false;
+    MaskRow(row, batch);
+  }
+}
+
+// Terms that compare with a requested length need one.
+absl::Status CheckTarget(const Group& group, const AlgorithmSpec& spec) {
+  const bool needed =
+      std::any_of(spec.shaping.begin(), spec.shaping.end(), [](const ShapingSpec& shaping) {
+        return shaping.kind == Shaping::kL1Exact || shaping.kind == Shaping::kL1Max;
+      });
+  if (!needed || TargetLength(group) > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("group ", group.ordinal, " from ", group.worker,
+                   ": algorithm.reward.shaping l1_* needs the signal ", kTargetTokens,
+                   ", the length that the prompt asked for; found none"));
 }
 
 void DropRow(const RowFilterSpec& spec, TrainRow* row, TrainBatch* batch) {
@@ -156,6 +224,12 @@ int64_t TrainBatch::ValidTokens(const TrainRow& row) const {
   return std::count(valid.begin(), valid.end(), uint8_t{1});
 }
 
+std::vector<int32_t> TrainBatch::TokensOf(const TrainRow& row) const {
+  const Row& source = SourceRow(row);
+  if (row.inherited == 0) return source.tokens;
+  return groups[static_cast<size_t>(row.group)].ResponseOf(source);
+}
+
 std::string TrainBatch::Describe(const TrainRow& row) const {
   const Group& group = groups[static_cast<size_t>(row.group)];
   return absl::StrCat("group ", group.ordinal, " row ", row.index, " (id ",
@@ -171,18 +245,29 @@ double RowAccuracy(const Group& group, const Row& row, const RewardScaleSpec& sc
   return std::clamp(value, 0.0, 1.0);
 }
 
+double RowTruth(const Group& group, const Row& row, const RewardScaleSpec& scale) {
+  if (!std::isnan(row.truth)) return static_cast<double>(row.truth);
+  const bool judged = std::any_of(group.reward_names.begin(), group.reward_names.end(), IsRule);
+  return judged ? RowAccuracy(group, row, scale) : std::numeric_limits<double>::quiet_NaN();
+}
+
 absl::StatusOr<TrainBatch> PrepareBatch(absl::Span<const Group> groups, const AlgorithmSpec& spec,
                                         int64_t step) {
   TrainBatch batch;
   batch.groups = groups;
   batch.group_rows.push_back(0);
   for (int64_t g = 0; g < batch.num_groups(); ++g) {
-    const int64_t rows = static_cast<int64_t>(groups[static_cast<size_t>(g)].rows.size());
-    for (int64_t i = 0; i < rows; ++i) COHORT_RETURN_IF_ERROR(AddRow(g, i, &batch));
+    const std::vector<Row>& rows = groups[static_cast<size_t>(g)].rows;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (rows[i].role != RowRole::kTrain) continue;
+      COHORT_RETURN_IF_ERROR(AddRow(g, static_cast<int64_t>(i), spec.train_prefix, &batch));
+    }
     batch.group_rows.push_back(static_cast<int64_t>(batch.rows.size()));
   }
   for (int64_t g = 0; g < batch.num_groups(); ++g) {
+    COHORT_RETURN_IF_ERROR(CheckTarget(groups[static_cast<size_t>(g)], spec));
     ShapeGroup(g, spec, step, &batch);
+    AddBaseline(g, spec, step, &batch);
     if (spec.row_filter.kind != RowFilter::kNone) FilterRows(g, spec.row_filter, &batch);
   }
   batch.start.assign(batch.mask.size(), std::numeric_limits<double>::quiet_NaN());
@@ -198,6 +283,8 @@ absl::Status AddAdvantages(const AlgorithmSpec& spec, double kl_coef, TrainBatch
     in.reward = row.reward;
     in.scorable = row.scorable;
     in.mask = RowSpan(batch->mask, row);
+    const double baseline = batch->baseline[static_cast<size_t>(row.group)];
+    if (!std::isnan(baseline)) in.greedy_reward = baseline;
     if (!penalty.empty()) {
       in.reward += SequencePenalty(spec, RowSpan(penalty, row));
       if (spec.advantage.level == AdvantageLevel::kReturns) in.token_reward = RowSpan(penalty, row);

@@ -20,18 +20,19 @@
 namespace cohort {
 
 struct TrainRow {
-  int64_t group = 0;     // index into TrainBatch::groups
-  int64_t index = 0;     // of the row in its group
-  int64_t begin = 0;     // first entry in the token arrays
-  int64_t length = 0;    // response tokens
-  double reward = 0;     // shaped
-  bool scorable = true;  // takes part in reward statistics
+  int64_t group = 0;      // index into TrainBatch::groups
+  int64_t index = 0;      // of the row in its group
+  int64_t begin = 0;      // first entry in the token arrays
+  int64_t length = 0;     // response tokens in the token arrays
+  int64_t inherited = 0;  // the first of them: its parents', where those are trained with it
+  double reward = 0;      // shaped
+  bool scorable = true;   // takes part in reward statistics
   bool truncated = false;
 };
 
 struct TrainBatch {
   absl::Span<const Group> groups;   // the caller's, outlive the batch
-  std::vector<TrainRow> rows;       // in group order
+  std::vector<TrainRow> rows;       // in group order; votes and baselines are not among them
   std::vector<int64_t> group_rows;  // rows of group g: [group_rows[g], group_rows[g + 1])
 
   // One entry per response token of all rows. Log-probs in nats. Entries with mask 0 are junk.
@@ -42,6 +43,8 @@ struct TrainBatch {
   std::vector<double> reference;   // empty: not scored
   std::vector<double> correction;  // empty: none, or made per micro-batch
   std::vector<double> start;  // the learner's at the start of the batch, where scored; else NaN
+
+  std::vector<double> baseline;  // per group: the greedy row's shaped reward; NaN: none
 
   int64_t degenerate_groups = 0;  // all scorable rewards equal
   int64_t scorable_groups = 0;
@@ -55,6 +58,7 @@ struct TrainBatch {
     return groups[static_cast<size_t>(row.group)].rows[static_cast<size_t>(row.index)];
   }
   int64_t ValidTokens(const TrainRow& row) const;
+  std::vector<int32_t> TokensOf(const TrainRow& row) const;  // [length]
   // "group 12 row 3 (id 0123456789abcdef, worker w-1)", for errors and logs.
   std::string Describe(const TrainRow& row) const;
   bool AllDegenerate() const { return degenerate_groups == scorable_groups; }
@@ -65,9 +69,14 @@ struct TrainBatch {
 // "rule_" or "code_"), else the first component, mapped back from `scale` (correct: 1, wrong: 0).
 double RowAccuracy(const Group& group, const Row& row, const RewardScaleSpec& scale);
 
+// How right a row really was, for metrics: the worker's judgement against the truth, else
+// RowAccuracy where a rule-based component judged; NaN: unknown.
+double RowTruth(const Group& group, const Row& row, const RewardScaleSpec& scale);
+
 // Flattens the groups, shapes rewards and applies the row filter. `step`: optimizer batches done,
 // for warm-ups of shaping. InvalidArgument: arrays of a row that do not fit together, or a reward
 // or log-prob that is not finite; the message names the row.
+// A group whose baseline is needed and has no verdict counts as unscorable.
 absl::StatusOr<TrainBatch> PrepareBatch(absl::Span<const Group> groups, const AlgorithmSpec& spec,
                                         int64_t step);
 

@@ -26,28 +26,31 @@ bool ContinuesRow(const Row& row) { return row.parent >= 0 && row.parent_tokens 
 GroupShape ShapeOf(const TrainBatch& batch, int64_t group) {
   const int64_t begin = batch.group_rows[static_cast<size_t>(group)];
   const int64_t end = batch.group_rows[static_cast<size_t>(group) + 1];
-  const size_t count = static_cast<size_t>(end - begin);
+  const size_t count = GroupOf(batch, group).rows.size();
   GroupShape shape;
   shape.has_child.assign(count, false);
   std::vector<bool> needed(count, false);
-  for (size_t i = count; i-- > 0;) {  // parents come before children
+  for (size_t i = static_cast<size_t>(end - begin); i-- > 0;) {  // parents come before children
     const TrainRow& row = batch.rows[static_cast<size_t>(begin) + i];
-    needed[i] = needed[i] || batch.ValidTokens(row) > 0;
+    const size_t index = static_cast<size_t>(row.index);
+    needed[index] = needed[index] || batch.ValidTokens(row) > 0;
     const Row& source = batch.SourceRow(row);
-    if (!needed[i] || !ContinuesRow(source)) continue;
+    if (!needed[index] || !ContinuesRow(source)) continue;
     needed[static_cast<size_t>(source.parent)] = true;
     shape.has_child[static_cast<size_t>(source.parent)] = true;
     shape.tree = true;
   }
-  for (size_t i = 0; i < count; ++i) {
-    if (needed[i]) shape.rows.push_back(begin + static_cast<int64_t>(i));
+  for (int64_t row = begin; row < end; ++row) {
+    if (needed[static_cast<size_t>(batch.rows[static_cast<size_t>(row)].index)]) {
+      shape.rows.push_back(row);
+    }
   }
   return shape;
 }
 
 // Tokens that enter the model: the last one predicts nothing, unless another row continues it.
 int64_t InputTokens(const TrainRow& row, bool has_child) {
-  return has_child ? row.length : row.length - 1;
+  return row.length - row.inherited - (has_child ? 0 : 1);
 }
 
 class PieceMaker {
@@ -203,23 +206,39 @@ class Packer {
 
   void AddRow(const TrainRow& row, int64_t row_index) {
     const Row& source = batch_.SourceRow(row);
+    const Group& group = GroupOf(batch_, row.group);
     const int64_t inputs = InputTokens(row, shape_.has_child[static_cast<size_t>(row.index)]);
-    int64_t first_predictor = 0;
+    // Where the tokens before the row's own ones are: the prompt's last, then the inherited ones.
+    std::vector<int64_t> before;
     if (share_prompts_) {
-      first_predictor = OpenChild(row, source);
+      const Segment& prompt = out_.segments[static_cast<size_t>(prompt_segment_)];
+      before.push_back(prompt.begin + prompt.length - 1);
+      AppendInherited(group, source, &before);
+      OpenChild(row, source);
     } else {
       AddSegment(-1, 0);
-      PushPrefix(GroupOf(batch_, row.group), source);
-      first_predictor = size() - 1;
+      PushPrefix(group, source);
+      const auto inherited = static_cast<int64_t>(group.ResponseOf(source).size()) -
+                             static_cast<int64_t>(source.tokens.size());
+      for (int64_t t = inherited; t >= 0; --t) before.push_back(size() - 1 - t);
     }
     const int64_t begin = size();
     for (int64_t t = 0; t < inputs; ++t) Push(source.tokens[static_cast<size_t>(t)]);
     CloseSegment();
-    AddEntries(row, row_index, source, first_predictor, begin);
+    AddEntries(row, row_index, before, begin);
   }
 
-  // Returns the packed index of the token before the row's first one.
-  int64_t OpenChild(const TrainRow& row, const Row& source) {
+  // The packed indices of the tokens that the row inherits from its parents.
+  void AppendInherited(const Group& group, const Row& source, std::vector<int64_t>* out) const {
+    if (!ContinuesRow(source)) return;
+    AppendInherited(group, group.rows[static_cast<size_t>(source.parent)], out);
+    const int segment = segment_of_[static_cast<size_t>(source.parent)];
+    COHORT_CHECK(segment >= 0) << "a row comes before its parent";
+    const int64_t begin = out_.segments[static_cast<size_t>(segment)].begin;
+    for (int64_t t = 0; t < source.parent_tokens; ++t) out->push_back(begin + t);
+  }
+
+  void OpenChild(const TrainRow& row, const Row& source) {
     const bool continues = ContinuesRow(source);
     const int parent =
         continues ? segment_of_[static_cast<size_t>(source.parent)] : prompt_segment_;
@@ -227,7 +246,6 @@ class Packer {
     const Segment above = out_.segments[static_cast<size_t>(parent)];
     const int64_t parent_tokens = continues ? source.parent_tokens : above.length;
     segment_of_[static_cast<size_t>(row.index)] = AddSegment(parent, parent_tokens);
-    return above.begin + parent_tokens - 1;
   }
 
   void PushPrefix(const Group& group, const Row& source) {
@@ -240,17 +258,20 @@ class Packer {
     for (int32_t t = 0; t < source.parent_tokens; ++t) Push(parent.tokens[static_cast<size_t>(t)]);
   }
 
-  void AddEntries(const TrainRow& row, int64_t row_index, const Row& source,
-                  int64_t first_predictor, int64_t begin) {
-    const size_t before = out_.flat.size();
+  void AddEntries(const TrainRow& row, int64_t row_index, const std::vector<int64_t>& before,
+                  int64_t begin) {
+    const size_t entries = out_.flat.size();
+    const std::vector<int32_t> ids = batch_.TokensOf(row);
     for (int64_t t = 0; t < row.length; ++t) {
       const int64_t flat = row.begin + t;
       if (batch_.mask[static_cast<size_t>(flat)] == 0) continue;
-      predict_.push_back(t == 0 ? first_predictor : begin + t - 1);
-      targets_.push_back(source.tokens[static_cast<size_t>(t)]);
+      const int64_t own = t - row.inherited;  // < 0: one of its parents' tokens
+      predict_.push_back(own > 0 ? begin + own - 1
+                                 : before[before.size() - 1 - static_cast<size_t>(-own)]);
+      targets_.push_back(ids[static_cast<size_t>(t)]);
       out_.flat.push_back(flat);
     }
-    if (out_.flat.size() == before) return;
+    if (out_.flat.size() == entries) return;
     out_.rows.push_back(row_index);
     out_.row_offsets.push_back(out_.entries());
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "common/rl/staleness.h"
@@ -12,7 +13,7 @@ namespace {
 double Quotient(double sum, double count) { return count > 0 ? sum / count : 0; }
 
 void DescribeRewards(const TrainBatch& batch, const RewardScaleSpec& scale, StepReport* report) {
-  double count = 0, sum = 0, squares = 0, accuracy = 0;
+  double count = 0, sum = 0, squares = 0, accuracy = 0, judged = 0;
   std::map<std::string, std::pair<double, double>> components;  // sum, count
   for (const TrainRow& row : batch.rows) {
     const Row& source = batch.SourceRow(row);
@@ -21,7 +22,10 @@ void DescribeRewards(const TrainBatch& batch, const RewardScaleSpec& scale, Step
     count += 1;
     sum += row.reward;
     squares += row.reward * row.reward;
-    accuracy += RowAccuracy(group, source, scale);
+    if (const double truth = RowTruth(group, source, scale); !std::isnan(truth)) {
+      accuracy += truth;
+      judged += 1;
+    }
     const size_t known = std::min(group.reward_names.size(), source.rewards.size());
     for (size_t i = 0; i < known; ++i) {
       auto& [component_sum, component_count] = components[group.reward_names[i]];
@@ -32,9 +36,23 @@ void DescribeRewards(const TrainBatch& batch, const RewardScaleSpec& scale, Step
   report->reward_mean = Quotient(sum, count);
   report->reward_std = std::sqrt(
       std::max(0.0, Quotient(squares, count) - report->reward_mean * report->reward_mean));
-  report->accuracy_mean = Quotient(accuracy, count);
+  report->accuracy_mean = judged > 0 ? accuracy / judged : std::numeric_limits<double>::quiet_NaN();
   for (const auto& [name, total] : components) {
     report->component_means.emplace_back(name, Quotient(total.first, total.second));
+  }
+}
+
+// Means over the groups that have the signal.
+void DescribeSignals(const TrainBatch& batch, StepReport* report) {
+  std::map<std::string, std::pair<double, double>> signals;  // sum, count
+  for (const Group& group : batch.groups) {
+    for (const auto& [name, value] : group.signals) {
+      signals[name].first += value;
+      signals[name].second += 1;
+    }
+  }
+  for (const auto& [name, total] : signals) {
+    report->signal_means.emplace_back(name, Quotient(total.first, total.second));
   }
 }
 
@@ -60,6 +78,7 @@ void DescribeGroups(const TrainBatch& batch, const RewardScaleSpec& scale, int64
   report->frac_zero_std = Quotient(static_cast<double>(batch.degenerate_groups),
                                    static_cast<double>(batch.scorable_groups));
   DescribeRewards(batch, scale, report);
+  DescribeSignals(batch, report);
   DescribeResponses(batch, report);
   double staleness = 0;
   for (const Group& group : batch.groups) {

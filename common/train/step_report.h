@@ -37,9 +37,11 @@ struct StepReport {
   double correction_mean = 1;  // importance weight over valid tokens
 
   // Rewards over scorable rows, after shaping; components as the verifiers gave them.
+  // accuracy_mean: against the truth, whatever the reward was; NaN: unknown.
   double reward_mean = 0, reward_std = 0, accuracy_mean = 0;
   std::vector<std::pair<std::string, double>> component_means;
-  double frac_zero_std = 0;  // groups whose rewards are all equal
+  std::vector<std::pair<std::string, double>> signal_means;  // Group::signals, by name
+  double frac_zero_std = 0;                                  // groups whose rewards are all equal
   int64_t groups = 0, rows = 0, unscorable_rows = 0;
   double response_mean = 0;  // tokens
   int64_t response_max = 0;

@@ -295,6 +295,87 @@ TEST(Trainer, RowsThatContinueRowsAreTheSamePackedAndRepeated) {
   EXPECT_LT(shared.report.trained_tokens, repeated.report.trained_tokens);
 }
 
+TEST(Trainer, VotesAndBaselinesTakeNoPartInTheStep) {
+  std::vector<Group> with = MakeGroups(2, 5);
+  std::vector<Group> without = with;
+  for (size_t g = 0; g < with.size(); ++g) {
+    with[g].rows[1].role = RowRole::kVote;
+    with[g].rows[4].role = RowRole::kBaseline;
+    without[g].rows.erase(without[g].rows.begin() + 4);
+    without[g].rows.erase(without[g].rows.begin() + 1);
+  }
+  TrainerOptions options = TinyOptions();
+  options.algorithm.agg.mode = Aggregation::kSeqMeanTokenSumConst;  // counts rows without tokens
+  options.algorithm.agg.constant = 8;
+  const Outcome a = TrainAlone(options, with);
+  const Outcome b = TrainAlone(options, without);
+  EXPECT_EQ(WeightDifference(*a.model, *b.model), 0);
+  EXPECT_EQ(a.report.rows, 6);
+  EXPECT_EQ(a.report.response_mean, b.report.response_mean);
+}
+
+TEST(Trainer, TheGreedyRowsRewardIsTheBaselineOfItsGroup) {
+  std::vector<Group> groups = MakeGroups(2, 4);
+  for (Group& group : groups) {
+    group.rows[3].role = RowRole::kBaseline;
+    group.rows[3].reward = 0.25;
+  }
+  AlgorithmSpec spec = TinyOptions().algorithm;
+  spec.advantage.baseline = AdvantageBaseline::kGreedy;
+  spec.advantage.scale = AdvantageScale::kNone;
+  spec.advantage.level = AdvantageLevel::kReturns;
+  COHORT_ASSERT_OK_AND_ASSIGN(TrainBatch batch, PrepareBatch(groups, spec, 0));
+  COHORT_ASSERT_OK(AddAdvantages(spec, 0, &batch));
+  ASSERT_EQ(batch.rows.size(), 6u);
+  for (const TrainRow& row : batch.rows) {
+    EXPECT_EQ(batch.advantage[static_cast<size_t>(row.begin)], row.reward - 0.25);
+  }
+  groups[1].rows[3].unscorable = true;
+  COHORT_ASSERT_OK_AND_ASSIGN(batch, PrepareBatch(groups, spec, 0));
+  EXPECT_TRUE(batch.rows[0].scorable);
+  EXPECT_FALSE(batch.rows[3].scorable);
+}
+
+// S-GRPO: the tokens of the shared prefix are trained once per exit that contains them, so the
+// step is the same as on rows that were written out in full.
+TEST(Trainer, APrefixThatIsTrainedWithItsExitsIsLikeRowsWrittenOut) {
+  std::vector<Group> groups = MakeGroups(2, 4);
+  std::vector<Group> written = groups;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (size_t r = 1; r < 4; ++r) {
+      Row& row = groups[g].rows[r];
+      const Row& trunk = groups[g].rows[0];
+      row.mask[0] = 0;  // as text that was put in
+      row.parent = 0;
+      row.parent_tokens = static_cast<int32_t>(std::min<size_t>(r, trunk.tokens.size()));
+      Row& full = written[g].rows[r];
+      full = row;
+      full.parent = -1;
+      full.parent_tokens = 0;
+      const auto prepend = [&](auto& to, const auto& from) {
+        to.insert(to.begin(), from.begin(), from.begin() + row.parent_tokens);
+      };
+      prepend(full.tokens, trunk.tokens);
+      prepend(full.logprobs, trunk.logprobs);
+      prepend(full.mask, trunk.mask);
+      prepend(full.versions, trunk.versions);
+    }
+  }
+  TrainerOptions options = TinyOptions();
+  options.algorithm.train_prefix = true;
+  options.algorithm.agg.mode = Aggregation::kSeqMeanTokenMean;
+  TrainerOptions repeated = options;
+  repeated.share_prompts = false;
+  const Outcome plain = TrainAlone(options, written);
+  const Outcome shared = TrainAlone(options, groups);
+  EXPECT_LT(WeightDifference(*shared.model, *plain.model), 1e-6);
+  EXPECT_LT(WeightDifference(*TrainAlone(repeated, groups).model, *plain.model), 1e-6);
+  EXPECT_LT(shared.report.trained_tokens, plain.report.trained_tokens);
+  EXPECT_EQ(shared.report.response_mean, plain.report.response_mean);
+  options.algorithm.train_prefix = false;
+  EXPECT_GT(WeightDifference(*TrainAlone(options, groups).model, *plain.model), 1e-5);
+}
+
 TEST(Trainer, WhatIsNotFiniteStopsTheStepAndNamesTheRow) {
   auto model = TinyTrainModel(at::kDouble);
   const auto before = TinyTrainModel(at::kDouble);

@@ -1,6 +1,7 @@
 #include "common/wire/group_codec.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,8 @@
 
 namespace cohort {
 namespace {
+
+constexpr int kMaxSignals = 256;
 
 // ---- encoding ----
 
@@ -51,6 +54,9 @@ void EncodeRow(const Row& row, v1::Row* message) {
   message->set_reward(row.reward);
   message->set_unscorable(row.unscorable);
   message->set_note(ValidUtf8(row.note));  // may quote the completion
+  message->set_role(static_cast<v1::RowRole>(row.role));
+  if (!std::isnan(row.truth)) message->set_truth(row.truth);
+  message->set_no_answer(row.no_answer);
 }
 
 void EncodeTimings(const GroupTimings& timings, v1::Timings* message) {
@@ -169,7 +175,23 @@ absl::StatusOr<Row> DecodeRow(v1::Row& message, int index, const Group& group) {
   row.reward = message.reward();
   row.unscorable = message.unscorable();
   row.note = std::move(*message.mutable_note());
+  if (!v1::RowRole_IsValid(message.role())) {
+    return Expected(FieldOf(index, "role"), "0..2", message.role());
+  }
+  row.role = static_cast<RowRole>(message.role());
+  if (message.has_truth()) row.truth = message.truth();
+  row.no_answer = message.no_answer();
   return row;
+}
+
+absl::Status DecodeSignals(v1::Group& message, Group* group) {
+  if (message.signals_size() > kMaxSignals) {
+    return Expected("group.signals", absl::StrCat("at most ", kMaxSignals), message.signals_size());
+  }
+  for (v1::Signal& signal : *message.mutable_signals()) {
+    group->signals[std::move(*signal.mutable_name())] = signal.value();
+  }
+  return absl::OkStatus();
 }
 
 absl::Status DecodeHead(v1::Group& message, Group* group) {
@@ -188,7 +210,7 @@ absl::Status DecodeHead(v1::Group& message, Group* group) {
   group->temperature = message.temperature();
   group->timings = {message.timings().queue_seconds(), message.timings().prefill_seconds(),
                     message.timings().decode_seconds(), message.timings().reward_seconds()};
-  return absl::OkStatus();
+  return DecodeSignals(message, group);
 }
 
 }  // namespace
@@ -207,6 +229,11 @@ std::string EncodeGroup(const Group& group) {
   message.set_end_version(group.end_version);
   message.set_temperature(group.temperature);
   EncodeTimings(group.timings, message.mutable_timings());
+  for (const auto& [name, value] : group.signals) {
+    v1::Signal* signal = message.add_signals();
+    signal->set_name(name);
+    signal->set_value(value);
+  }
   return message.SerializeAsString();
 }
 

@@ -19,6 +19,9 @@ v1::SamplePlan EncodePlan(const SamplePlan& plan) {
   message.set_parent(plan.parent);
   message.set_parent_tokens(plan.parent_tokens);
   message.set_forced_ids(PackArray(plan.forced));
+  message.set_role(static_cast<v1::RowRole>(plan.role));
+  message.set_parent_fraction(plan.parent_fraction);
+  message.set_parent_until_ids(PackArray(plan.parent_until));
   return message;
 }
 
@@ -35,6 +38,10 @@ absl::Status CheckPlan(const v1::SamplePlan& plan, int row) {
   if (plan.max_new_tokens() < 1) return bad("max_new_tokens", plan.max_new_tokens());
   if (plan.parent() < -1 || plan.parent() >= row) return bad("parent", plan.parent());
   if (plan.parent_tokens() < 0) return bad("parent_tokens", plan.parent_tokens());
+  if (!v1::RowRole_IsValid(plan.role())) return bad("role", static_cast<int>(plan.role()));
+  if (!(plan.parent_fraction() >= 0 && plan.parent_fraction() <= 1)) {
+    return bad("parent_fraction", plan.parent_fraction());
+  }
   return absl::OkStatus();
 }
 
@@ -49,6 +56,11 @@ absl::StatusOr<SamplePlan> DecodePlan(const v1::SamplePlan& message, int row) {
   plan.parent_tokens = message.parent_tokens();
   COHORT_RETURN_IF_ERROR(UnpackArray(
       message.forced_ids(), absl::StrCat("lease.plans[", row, "].forced_ids"), &plan.forced));
+  COHORT_RETURN_IF_ERROR(UnpackArray(message.parent_until_ids(),
+                                     absl::StrCat("lease.plans[", row, "].parent_until_ids"),
+                                     &plan.parent_until));
+  plan.role = static_cast<RowRole>(message.role());
+  plan.parent_fraction = message.parent_fraction();
   return plan;
 }
 

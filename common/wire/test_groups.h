@@ -26,6 +26,8 @@ inline Row RandomRow(CounterRng& rng, int tokens, bool optional_arrays) {
   row.finish = static_cast<FinishReason>(rng.Between(1, 3));
   row.rewards = {static_cast<float>(rng.Uniform()), 0.0f};
   row.reward = rng.Uniform();
+  if (optional_arrays) row.truth = 1.0f;
+  row.no_answer = optional_arrays;
   return row;
 }
 
@@ -46,6 +48,8 @@ inline Group RandomGroup(uint64_t seed, int rows, int tokens) {
   group.start_version = 1;
   group.end_version = 4;
   group.timings = {0.25, 0.5, 1.0, 2.0};
+  group.rows.back().role = RowRole::kVote;
+  group.signals = {{"majority_ratio", 0.5}, {"semantic_entropy", 1.25}};
   return group;
 }
 

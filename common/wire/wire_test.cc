@@ -218,7 +218,10 @@ LeaseTerms SomeLease() {
                             .max_new_tokens = 8,
                             .parent = 0,
                             .parent_tokens = 3,
-                            .forced = {4, 5}}};
+                            .forced = {4, 5},
+                            .role = RowRole::kVote,
+                            .parent_fraction = 0.25,
+                            .parent_until = {6}}};
   lease.version_floor = 3;
   lease.deadline = absl::Seconds(90);
   return lease;
@@ -231,6 +234,9 @@ TEST(LeaseCodecTest, KeepsEveryField) {
   EXPECT_EQ(back.prompt, lease.prompt);
   EXPECT_EQ(back.plans[1].forced, lease.plans[1].forced);
   EXPECT_EQ(back.plans[1].parent, 0);
+  EXPECT_EQ(back.plans[1].role, RowRole::kVote);
+  EXPECT_EQ(back.plans[1].parent_fraction, 0.25);
+  EXPECT_EQ(back.plans[1].parent_until, lease.plans[1].parent_until);
   EXPECT_EQ(back.deadline, lease.deadline);
   EXPECT_EQ(back.reward, lease.reward);
 }

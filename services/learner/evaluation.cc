@@ -1,6 +1,7 @@
 #include "services/learner/evaluation.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/time/clock.h"
 #include "common/base/log.h"
@@ -21,8 +22,9 @@ void AddGroup(const Group& group, const RewardScaleSpec& scale, EvalResult* resu
       ++result->unscorable;
       continue;
     }
+    const double truth = RowTruth(group, row, scale);
     ++result->rows;
-    result->accuracy += RowAccuracy(group, row, scale);
+    result->accuracy += std::isnan(truth) ? 0 : truth;
     result->mean_length += static_cast<double>(row.tokens.size());
   }
 }

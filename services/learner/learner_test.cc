@@ -4,6 +4,7 @@
 #include "common/base/file.h"
 #include "common/base/rng.h"
 #include "common/base/status_matchers.h"
+#include "common/rl/signals.h"
 #include "services/learner/evaluation.h"
 #include "services/learner/prompt_feed.h"
 #include "services/learner/rank_channel.h"
@@ -87,6 +88,34 @@ TEST(GroupFilter, AGroupWithoutAVerdictIsUnscorable) {
   group = GroupOf({1, 0});
   for (Row& row : group.rows) row.finish = FinishReason::kLength;
   EXPECT_EQ(MakeGroupFilter(spec)(group), OrdinalEnd::kNoRows);
+}
+
+TEST(GroupFilter, AGateLooksAtTheAnswersClusters) {
+  AlgorithmSpec spec;
+  spec.gate.kind = Gate::kFewerClustersThanN;
+  Group group = GroupOf({1, 0, 1});
+  EXPECT_EQ(MakeGroupFilter(spec)(group), OrdinalEnd::kGate);  // nobody clustered them
+  group.signals = {{kSemanticClusters, 3}, {kSemanticEntropy, 1.0986}};
+  EXPECT_EQ(MakeGroupFilter(spec)(group), OrdinalEnd::kGate);
+  group.signals = {{kSemanticClusters, 2}, {kSemanticEntropy, 0.6365}};
+  EXPECT_EQ(MakeGroupFilter(spec)(group), std::nullopt);
+  group.rows[2].role = RowRole::kVote;
+  EXPECT_EQ(MakeGroupFilter(spec)(group), OrdinalEnd::kGate);
+  spec.gate = {Gate::kEntropyBand, 0.1, 0.6};
+  EXPECT_EQ(MakeGroupFilter(spec)(group), OrdinalEnd::kGate);
+  spec.gate.entropy_high = 0.7;
+  EXPECT_EQ(MakeGroupFilter(spec)(group), std::nullopt);
+}
+
+TEST(GroupFilter, WithoutAVerdictOnTheGreedyRowAGroupIsUnscorable) {
+  AlgorithmSpec spec;
+  spec.advantage.baseline = AdvantageBaseline::kGreedy;
+  Group group = GroupOf({1, 0, 1});
+  EXPECT_EQ(MakeGroupFilter(spec)(group), OrdinalEnd::kUnscorable);
+  group.rows[2].role = RowRole::kBaseline;
+  EXPECT_EQ(MakeGroupFilter(spec)(group), std::nullopt);
+  group.rows[2].unscorable = true;
+  EXPECT_EQ(MakeGroupFilter(spec)(group), OrdinalEnd::kUnscorable);
 }
 
 TEST(Evaluation, RowsWithoutAVerdictDoNotCount) {

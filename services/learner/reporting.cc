@@ -67,6 +67,9 @@ void SetRewards(const StepReport& report, MetricRow* row) {
   for (const auto& [name, mean] : report.component_means) {
     row->Set(metric::RewardComponentMean(name), mean);
   }
+  for (const auto& [name, mean] : report.signal_means) {
+    row->Set(absl::StrCat("signal/", name, "/mean"), mean);
+  }
   row->Set(metric::kAccuracyMean, report.accuracy_mean);
   row->Set(metric::kFracRewardZeroStd, report.frac_zero_std);
   row->Set("rows/unscorable", report.unscorable_rows);
@@ -120,8 +123,12 @@ nlohmann::json SampleJson(const StepLine& line, const Group& group, const Row& r
   sample["worker"] = group.worker;
   sample["version"] = group.start_version;
   sample["prompt"] = text(group.prompt, false);
-  sample["completion"] = text(row.tokens, false);
-  sample["tokens"] = row.tokens.size();
+  const std::vector<int32_t> response = group.ResponseOf(row);
+  sample["completion"] = text(response, false);
+  sample["tokens"] = response.size();
+  if (row.role != RowRole::kTrain) {
+    sample["role"] = row.role == RowRole::kVote ? "vote" : "baseline";
+  }
   sample["finish_reason"] = row.finish == FinishReason::kStop     ? "stop"
                             : row.finish == FinishReason::kLength ? "length"
                                                                   : "aborted";
@@ -131,7 +138,9 @@ nlohmann::json SampleJson(const StepLine& line, const Group& group, const Row& r
     return sample;
   }
   sample["reward"] = row.reward;
-  sample["accuracy"] = RowAccuracy(group, row, scale);
+  if (const double truth = RowTruth(group, row, scale); !std::isnan(truth)) {
+    sample["accuracy"] = truth;
+  }
   for (size_t i = 0; i < std::min(group.reward_names.size(), row.rewards.size()); ++i) {
     sample["rewards"][group.reward_names[i]] = row.rewards[i];
   }

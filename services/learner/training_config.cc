@@ -5,6 +5,7 @@
 #include "common/base/status_macros.h"
 #include "common/config/algorithm.h"
 #include "common/rl/filter.h"
+#include "common/rl/signals.h"
 #include "common/train/batch.h"
 
 namespace cohort {
@@ -50,6 +51,29 @@ std::optional<OrdinalEnd> EndOf(PromptVerdict verdict) {
   return std::nullopt;
 }
 
+bool Scorable(const Row& row) { return !row.unscorable && row.finish != FinishReason::kAborted; }
+
+// Without a verdict on the greedy row no row of the group has an advantage.
+bool HasBaseline(const AlgorithmSpec& spec, const Group& group) {
+  if (spec.advantage.baseline != AdvantageBaseline::kGreedy) return true;
+  return std::any_of(group.rows.begin(), group.rows.end(), [](const Row& row) {
+    return row.role == RowRole::kBaseline && Scorable(row);
+  });
+}
+
+// algorithms.md 7.2, by the clusters that the worker found. A group without them does not pass.
+bool GateOpen(const GateSpec& gate, const Group& group) {
+  if (gate.kind == Gate::kNone) return true;
+  const auto clusters = group.signals.find(kSemanticClusters);
+  const auto entropy = group.signals.find(kSemanticEntropy);
+  if (clusters == group.signals.end() || entropy == group.signals.end()) return false;
+  const auto rows = std::count_if(group.rows.begin(), group.rows.end(),
+                                  [](const Row& row) { return row.role == RowRole::kTrain; });
+  return gate.kind == Gate::kFewerClustersThanN
+             ? clusters->second < static_cast<double>(rows)
+             : entropy->second > gate.entropy_low && entropy->second < gate.entropy_high;
+}
+
 }  // namespace
 
 absl::StatusOr<TrainerOptions> MakeTrainerOptions(const v1::RunConfig& config) {
@@ -89,8 +113,9 @@ GroupFilter MakeGroupFilter(const AlgorithmSpec& spec) {
   return [spec](const Group& group) -> std::optional<OrdinalEnd> {
     std::vector<double> accuracy;
     bool row_left = false;
+    if (!HasBaseline(spec, group)) return OrdinalEnd::kUnscorable;
     for (const Row& row : group.rows) {
-      if (row.unscorable || row.finish == FinishReason::kAborted) continue;
+      if (row.role != RowRole::kTrain || !Scorable(row)) continue;
       accuracy.push_back(RowAccuracy(group, row, spec.reward_scale));
       const bool dropped =
           spec.row_filter.kind == RowFilter::kDropTruncated && row.finish == FinishReason::kLength;
@@ -98,6 +123,7 @@ GroupFilter MakeGroupFilter(const AlgorithmSpec& spec) {
     }
     if (accuracy.empty()) return OrdinalEnd::kUnscorable;
     if (!row_left) return OrdinalEnd::kNoRows;
+    if (!GateOpen(spec.gate, group)) return OrdinalEnd::kGate;
     if (spec.prompt_filter.kind == PromptFilter::kNone) return std::nullopt;
     return EndOf(JudgePrompt(spec.prompt_filter, accuracy));
   };
