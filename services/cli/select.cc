@@ -67,8 +67,11 @@ uint64_t PromptsPerEpoch(const v1::RunConfig& config, uint64_t rows) {
   if (sources.size() != 1 || !sources[0].has_path()) return 0;
   SourceOptions options;
   options.path = sources[0].path();
-  const auto source = MakeSource(options);
-  return source.ok() && (*source)->Size(Split::kTrain) == rows ? rows : 0;
+  const auto whole = MakeSource(options);
+  if (!whole.ok() || (*whole)->Size(Split::kTrain) != rows) return 0;
+  options.heldout_rows = static_cast<uint64_t>(sources[0].heldout_rows());
+  const auto trained = MakeSource(options);
+  return trained.ok() ? (*trained)->Size(Split::kTrain) : 0;
 }
 
 std::vector<std::optional<double>> Curve(const std::vector<Visit>& visits, uint64_t epoch_size) {

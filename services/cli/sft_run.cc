@@ -72,6 +72,7 @@ SourceOptions OptionsOf(const Source& source, uint64_t seed) {
   options.reward = source.reward();
   options.name = source.name();
   options.seed = seed;
+  options.heldout_rows = static_cast<uint64_t>(source.heldout_rows());
   return options;
 }
 
