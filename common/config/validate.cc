@@ -199,6 +199,7 @@ void CheckRest(const v1::RunConfig& config, Mistakes* out) {
              config.weights().block_kib());
   }
   out->AtLeast("log.samples_per_step", config.log().samples_per_step(), 0);
+  out->Between("sft.stop_accuracy", config.sft().stop_accuracy(), 0, 1);
 }
 
 void CheckShaping(const v1::RunConfig& config, Mistakes* out) {

@@ -99,13 +99,21 @@ class SubsetCounter {
   std::vector<long double> ways_;
 };
 
-// Subsets in which answer `winner` gets exactly `top` votes and wins, weighted by shared wins.
+// Subsets in which answer `winner` gets exactly `top` votes and wins, weighted by shared wins. An
+// answer with fewer votes can be drawn freely, like those without a vote: (1 + x)^a (1 + x)^b =
+// (1 + x)^(a + b), so all of them are one row of coefficients.
 long double WinsWith(const Ballot& ballot, size_t winner, int64_t top, int64_t k) {
   SubsetCounter others(k, top);
+  int64_t harmless = ballot.silent;
   for (size_t j = 0; j < ballot.count.size(); ++j) {
-    if (j != winner) others.AddAnswer(BinomialRow(ballot.count[j]));
+    if (j == winner) continue;
+    if (ballot.count[j] < top) {
+      harmless += ballot.count[j];
+    } else {
+      others.AddAnswer(BinomialRow(ballot.count[j]));
+    }
   }
-  others.AddSilent(BinomialRow(ballot.silent));
+  others.AddSilent(BinomialRow(harmless));
   return BinomialRow(ballot.count[winner])[static_cast<size_t>(top)] * others.SharedWins(k - top);
 }
 
@@ -161,6 +169,7 @@ void MomentAccumulator::Add(double x) {
   const double step = delta / n;
   const double term = delta * step * before;
   mean_ += step;
+  m4_ += term * step * step * (n * n - 3 * n + 3) + 6 * step * step * m2_ - 4 * step * m3_;
   m3_ += term * step * (n - 2) - 3 * step * m2_;
   m2_ += term;
 }
@@ -172,6 +181,11 @@ double MomentAccumulator::std() const {
 double MomentAccumulator::skew() const {
   if (m2_ <= 0) return 0;
   return std::sqrt(static_cast<double>(count_)) * m3_ / std::pow(m2_, 1.5);
+}
+
+double MomentAccumulator::kurtosis() const {
+  if (m2_ <= 0) return 0;
+  return static_cast<double>(count_) * m4_ / (m2_ * m2_);
 }
 
 }  // namespace cohort

@@ -25,7 +25,8 @@ double MajorityCorrect(absl::Span<const Answer> answers, const std::string& gold
 absl::StatusOr<double> MajorityAtK(absl::Span<const Answer> answers, const std::string& gold,
                                    int64_t k, const AnswersEqual& equal = {});
 
-// Streaming mean, population deviation and biased skewness m3/m2^1.5, in fp64.
+// Streaming mean, population deviation, biased skewness m3/m2^1.5 and kurtosis m4/m2^2 (3 for a
+// normal distribution), in fp64.
 class MomentAccumulator {
  public:
   // Values that are not finite are skipped, and zeros when `drop_zeros`.
@@ -34,12 +35,13 @@ class MomentAccumulator {
   int64_t count() const { return count_; }
   double mean() const { return mean_; }
   double std() const;
-  double skew() const;  // 0 for a constant
+  double skew() const;      // 0 for a constant
+  double kurtosis() const;  // 0 for a constant
 
  private:
   bool drop_zeros_;
   int64_t count_ = 0;
-  double mean_ = 0, m2_ = 0, m3_ = 0;
+  double mean_ = 0, m2_ = 0, m3_ = 0, m4_ = 0;
 };
 
 }  // namespace cohort

@@ -92,6 +92,18 @@ bool SplitGsm8kAnswer(json* row) {
   return true;
 }
 
+// A right response, in the form that the instruction asks for.
+std::string SolutionText(const json& row, bool gsm8k) {
+  for (const char* name : {"response", "completion", "solution"}) {
+    const auto found = row.find(name);
+    if (found == row.end() || !found->is_string()) continue;
+    const std::string text = found->get<std::string>();
+    const bool mark = gsm8k && name == absl::string_view("solution");
+    return mark ? absl::StrCat(text, "\n", kGsm8kMark, AnswerText(row["answer"])) : text;
+  }
+  return "";
+}
+
 absl::StatusOr<Prompt> ReadRow(absl::string_view line, const std::string& where) {
   COHORT_ASSIGN_OR_RETURN(json row, ParseJson(line, where));
   if (!row.is_object()) return RowError(where, "expected a JSON object");
@@ -107,6 +119,7 @@ absl::StatusOr<Prompt> ReadRow(absl::string_view line, const std::string& where)
   const bool gsm8k = column->format != Format::kMath && SplitGsm8kAnswer(&row);
   if (!row.contains("answer") && row.contains("solution")) row["answer"] = row["solution"];
   prompt.answer = row.contains("answer") ? AnswerText(row["answer"]) : "";
+  prompt.solution = SolutionText(row, gsm8k);
   prompt.reward = gsm8k ? "rule_gsm8k" : "rule_math";
   if (column->format != Format::kPlain) {
     prompt.instruction = std::string(gsm8k ? kGsm8kInstruction : kMathInstruction);

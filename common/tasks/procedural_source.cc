@@ -62,11 +62,32 @@ class TaskRules {
   std::string name_;
 };
 
-// "What is A + B?" and "Calculate A * B =" with operands of `digits` digits.
+// Addition as it is written out on paper, from the last digits: 473 + 958 is
+// "3+8=11;7+5+1=13;4+9+1=14;1431". The answer comes last.
+std::string ColumnAddition(int64_t a, int64_t b) {
+  const int64_t sum = a + b;
+  std::string text;
+  for (int64_t carry = 0; a > 0 || b > 0; a /= 10, b /= 10) {
+    const int64_t column = a % 10 + b % 10 + carry;
+    absl::StrAppend(&text, a % 10, "+", b % 10);
+    if (carry > 0) absl::StrAppend(&text, "+", carry);
+    absl::StrAppend(&text, "=", column, ";");
+    carry = column / 10;
+  }
+  return absl::StrCat(text, sum);
+}
+
+// How a pair of operands is asked for and answered.
+enum class PairForm {
+  kAdd,       // "What is A + B? ..." with only the number
+  kMultiply,  // "Calculate A * B =" with only the number
+  kColumns,   // "A+B" with the columns written out, then the number
+};
+
+// Two operands of `digits` digits.
 class PairRules final : public TaskRules {
  public:
-  PairRules(std::string name, int digits, bool multiply)
-      : TaskRules(std::move(name)), multiply_(multiply) {
+  PairRules(std::string name, int digits, PairForm form) : TaskRules(std::move(name)), form_(form) {
     for (int i = 0; i < digits; ++i) high_ *= 10;
     low_ = digits == 1 ? 0 : high_ / 10;
     --high_;
@@ -82,10 +103,9 @@ class PairRules final : public TaskRules {
   void Write(const Operands& operands, CounterRng*, Prompt* prompt, json*) const override {
     const int64_t a = operands[0];
     const int64_t b = operands[1];
-    prompt->answer = absl::StrCat(multiply_ ? a * b : a + b);
-    prompt->messages = {{"user", multiply_ ? absl::StrCat("Calculate ", a, " * ", b, " =")
-                                           : absl::StrCat("What is ", a, " + ", b,
-                                                          "? Reply with only the number.")}};
+    prompt->answer = absl::StrCat(form_ == PairForm::kMultiply ? a * b : a + b);
+    prompt->solution = form_ == PairForm::kColumns ? ColumnAddition(a, b) : prompt->answer;
+    prompt->messages = {{"user", Question(a, b)}};
   }
 
   bool IsHeldout(const Operands& operands) const override {
@@ -95,6 +115,18 @@ class PairRules final : public TaskRules {
   const std::vector<Operands>& HeldoutList() const override { return heldout_; }
 
  private:
+  std::string Question(int64_t a, int64_t b) const {
+    switch (form_) {
+      case PairForm::kAdd:
+        return absl::StrCat("What is ", a, " + ", b, "? Reply with only the number.");
+      case PairForm::kMultiply:
+        return absl::StrCat("Calculate ", a, " * ", b, " =");
+      case PairForm::kColumns:
+        return absl::StrCat(a, "+", b);
+    }
+    return "";
+  }
+
   // One-digit tasks hold out 20 of their 55 pairs; the others one pair in kHeldoutShare. The pairs
   // with the smallest hashes, in the order of their hashes; the hash also orders the operands.
   void ListHeldout(bool one_digit) {
@@ -111,11 +143,30 @@ class PairRules final : public TaskRules {
     for (size_t i = 0; i < count; ++i) heldout_.push_back(std::move(pairs[i].second));
   }
 
-  bool multiply_;
+  PairForm form_;
   int64_t low_ = 0;
   int64_t high_ = 1;
   uint64_t heldout_bound_ = 0;
   std::vector<Operands> heldout_;
+};
+
+// "A+B mod 97", with the sum written out before it is reduced.
+class ModularRules final : public TaskRules {
+ public:
+  using TaskRules::TaskRules;
+  Operands Draw(CounterRng* rng) const override {
+    const int64_t first = rng->Between(0, kModulus - 1);
+    return {first, rng->Between(0, kModulus - 1)};
+  }
+  void Write(const Operands& operands, CounterRng*, Prompt* prompt, json*) const override {
+    const int64_t a = operands[0], b = operands[1], sum = a + b;
+    prompt->answer = absl::StrCat(sum % kModulus);
+    prompt->solution = absl::StrCat(a, "+", b, "=", sum, ";", sum % kModulus);
+    prompt->messages = {{"user", absl::StrCat(a, "+", b, " mod ", kModulus)}};
+  }
+
+ private:
+  static constexpr int64_t kModulus = 97;
 };
 
 class CountingRules final : public TaskRules {
@@ -131,6 +182,7 @@ class CountingRules final : public TaskRules {
       out->append(kWords[static_cast<size_t>(word)]);
     });
     prompt->answer = absl::StrCat(operands.size());
+    prompt->solution = prompt->answer;
     prompt->messages = {{"user", absl::StrCat("How many words are here: ", words,
                                               "? Reply with only the number.")}};
   }
@@ -155,6 +207,7 @@ class SortingRules final : public TaskRules {
     Operands sorted = operands;
     std::sort(sorted.begin(), sorted.end());
     prompt->answer = absl::StrJoin(sorted, " ");
+    prompt->solution = prompt->answer;
     prompt->messages = {
         {"user", absl::StrCat("Sort these numbers from smallest to largest: ",
                               absl::StrJoin(operands, " "), ". Reply with only the numbers.")}};
@@ -174,7 +227,8 @@ class CountdownRules final : public TaskRules {
   }
   void Write(const Operands& operands, CounterRng* rng, Prompt* prompt,
              json* columns) const override {
-    prompt->answer = absl::StrCat(Target(operands, rng));
+    prompt->solution = absl::StrCat(operands[0]);
+    prompt->answer = absl::StrCat(Target(operands, rng, &prompt->solution));
     (*columns)["numbers"] = operands;
     prompt->messages = {
         {"user", absl::StrCat("Using each of the numbers ", absl::StrJoin(operands, ", "),
@@ -184,19 +238,26 @@ class CountdownRules final : public TaskRules {
   }
 
  private:
-  // Combines the numbers left to right, keeping the value within 0 and 1000.
-  static int64_t Target(const Operands& operands, CounterRng* rng) {
+  // Combines the numbers left to right, keeping the value within 0 and 1000, and extends the
+  // expression along.
+  static int64_t Target(const Operands& operands, CounterRng* rng, std::string* expression) {
     int64_t value = operands[0];
     for (size_t i = 1; i < operands.size(); ++i) {
       const int64_t next = operands[i];
       const uint64_t choice = rng->Below(3);
+      char sign = '+';
       if (choice == 0 && value * next <= 1000) {
+        sign = '*';
         value *= next;
       } else if (choice == 1 && value >= next) {
+        sign = '-';
         value -= next;
       } else {
         value += next;
       }
+      const bool bracket = sign == '*' && i > 1;
+      *expression = absl::StrCat(bracket ? "(" : "", *expression, bracket ? ")" : "", " ",
+                                 std::string(1, sign), " ", next);
     }
     return value;
   }
@@ -267,14 +328,20 @@ struct TaskEntry {
 const std::vector<TaskEntry>& Tasks() {
   static const auto* const kTasks = [] {
     auto* tasks = new std::vector<TaskEntry>;
-    for (const bool multiply : {false, true}) {
+    const std::pair<PairForm, const char*> kForms[] = {{PairForm::kAdd, "addition-"},
+                                                       {PairForm::kMultiply, "multiplication-"},
+                                                       {PairForm::kColumns, "column-addition-"}};
+    for (const auto& [form, family] : kForms) {
       for (int digits = 1; digits <= 4; ++digits) {
-        tasks->push_back({absl::StrCat(multiply ? "multiplication-" : "addition-", digits),
-                          [digits, multiply](const std::string& name) {
-                            return std::make_unique<PairRules>(name, digits, multiply);
-                          }});
+        tasks->push_back(
+            {absl::StrCat(family, digits), [digits, form = form](const std::string& name) {
+               return std::make_unique<PairRules>(name, digits, form);
+             }});
       }
     }
+    tasks->push_back({"modular-addition", [](const std::string& name) {
+                        return std::make_unique<ModularRules>(name);
+                      }});
     tasks->push_back({"countdown", [](const std::string& name) {
                         return std::make_unique<CountdownRules>(name);
                       }});

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/hash.h"
 #include "common/base/status_macros.h"
 
 namespace cohort {
@@ -39,6 +40,10 @@ absl::StatusOr<std::vector<int32_t>> EncodePrompt(const Prompt& prompt, const Pr
     absl::StrAppend(&text, text.empty() ? "" : "\n", message.content);
   }
   return tokenizer.Encode(text, /*add_special=*/true);
+}
+
+std::string PromptKey(absl::Span<const int32_t> tokens) {
+  return HexEncode(Xxh3(tokens.data(), tokens.size() * sizeof(int32_t)));
 }
 
 }  // namespace cohort

@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "common/text/tokenizer.h"
 
 namespace cohort {
@@ -24,8 +25,9 @@ struct Prompt {
   std::vector<ChatMessage> messages;  // a plain prompt is one user message
   std::string instruction;            // how to answer; appended unless data.prompt_suffix is set
   std::string answer;                 // the first one where several are right
-  std::string columns_json;           // a JSON object: `answer` and every column but the prompt
-  std::string reward;                 // the source's own verifier, by name
+  std::string solution;      // a right response, written out, for supervised training; "": none
+  std::string columns_json;  // a JSON object: `answer` and every column but the prompt
+  std::string reward;        // the source's own verifier, by name
 };
 
 inline constexpr uint64_t kEndless = ~uint64_t{0};
@@ -62,8 +64,9 @@ absl::StatusOr<std::unique_ptr<PromptSource>> MakeSource(const SourceOptions& op
 // A file with one JSON object a line. The prompt is `messages` (a list of {role, content}),
 // `prompt` (the same list, or text), `question` (GSM8K) or `problem` (MATH); the gold answer is
 // `answer` (text, a number, or a list of which any is right), else `solution`. GSM8K's "... ####
-// 42" becomes "42" and the text before it the column `solution`. All rows are checked here; errors
-// name the file and the line.
+// 42" becomes "42" and the text before it the column `solution`. A right response for supervised
+// training is `response`, `completion` or `solution`, unless `messages` ends with one. All rows are
+// checked here; errors name the file and the line.
 absl::StatusOr<std::unique_ptr<PromptSource>> MakeJsonlSource(const SourceOptions& options);
 
 // Draws from the train split are endless; the held-out split is finite: all held-out operands where
@@ -110,5 +113,8 @@ struct PromptFormat {
 std::vector<ChatMessage> FormatMessages(const Prompt& prompt, const PromptFormat& format);
 absl::StatusOr<std::vector<int32_t>> EncodePrompt(const Prompt& prompt, const PromptFormat& format,
                                                   const Tokenizer& tokenizer);
+
+// Names a prompt by its tokens: the same text in any file, run or place has the same key.
+std::string PromptKey(absl::Span<const int32_t> tokens);
 
 }  // namespace cohort

@@ -94,6 +94,7 @@ inline constexpr char kSummaryTokensPerSecond[] = "tokens_per_second";
 inline constexpr char kConfigFile[] = "config.yaml";
 inline constexpr char kMetricsFile[] = "metrics.jsonl";
 inline constexpr char kSamplesFile[] = "samples.jsonl";
+inline constexpr char kGroupsFile[] = "groups.jsonl";  // how each trained prompt went
 inline constexpr char kSummaryFile[] = "summary.json";
 inline constexpr char kAddressFile[] =
     "address";  // HOST:PORT of the learner's gRPC, atomically written

@@ -80,8 +80,52 @@ struct EvalArgs {
   std::string dtype = "auto";
   std::string device = "auto";
   int threads = 0;
+  double top_p = 1.0;
+  std::vector<int64_t> ks;  // of pass@k, avg@k and maj@k; empty: 1, 2, 4, ... and `samples`
+  std::string results;      // JSONL per problem; empty: `out` with .jsonl, or none
+  bool resume = false;      // keep the problems that are in `results` already
+  int workers = 1;          // engine processes that share the problems
+  int keep = 4;             // completions per problem kept with text and tokens
+  std::string shard;        // I/N, in a process that another `cohort eval` started
+  std::string self;         // this program's path
 };
 int RunEval(const EvalArgs& args);
+
+struct SftArgs {
+  std::string config;
+  std::vector<std::string> overrides;
+  std::string out;
+  bool resume = false;
+  int rank = 0;       // above 0: started by rank 0
+  std::string store;  // HOST:PORT where ranks meet
+  std::string self;
+};
+int RunSft(const SftArgs& args);
+
+struct ReportArgs {
+  std::vector<std::string> runs;            // NAME=PATH, a run's folder or an evaluation's results
+  std::string out;                          // HTML file
+  std::string json;                         // the same numbers; empty: not written
+  std::string base;                         // name of the run to compare with; empty: the first
+  std::string base_model;                   // folder; empty: the base run's evaluated model
+  bool models = true;                       // analyses that need forward passes
+  std::optional<std::string> early_answer;  // text that asks for an answer
+  uint64_t seed = 0;                        // of the bootstrap
+  std::string dtype = "auto";
+  std::string device = "auto";
+  int threads = 0;
+};
+int RunReport(const ReportArgs& args);
+
+struct SelectArgs {
+  std::string method;           // variance or lim
+  std::string run;              // folder of a run that trained on `data`
+  std::string data;             // JSONL file of prompts
+  std::string out;              // JSONL file: the chosen lines of `data`, best first
+  std::optional<int> k;         // at most so many; default 1 for variance, all for lim
+  std::optional<double> theta;  // lim: the lowest score that is kept; default 0.6
+};
+int RunSelect(const SelectArgs& args);
 
 // One line on standard error, "cohort COMMAND: message"; returns 1.
 int Fail(const char* command, const absl::Status& status);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "common/base/process.h"
 #include "services/cli/commands.h"
 #include "services/cli/vectors.h"
 
@@ -118,9 +119,46 @@ void AddLogprobs(CLI::App* app, Action* action) {
   command->callback([=] { *action = [args] { return RunLogprobs(*args); }; });
 }
 
-void AddEval(CLI::App* app, Action* action) {
+void AddSft(CLI::App* app, const std::string& self, Action* action) {
+  auto args = std::make_shared<SftArgs>();
+  args->self = self;
+  CLI::App* command = app->add_subcommand("sft", "Supervised fine-tuning on written-out responses");
+  AddConfigOptions(command, &args->config, &args->overrides);
+  command->add_option("--out", args->out, "The run's folder (run.out)")->type_name("DIR");
+  command->add_flag("--resume", args->resume, "Continue the run that is in the folder");
+  command->add_option("--rank", args->rank, "Used by rank 0 to start the others")->group("");
+  command->add_option("--store", args->store, "Where ranks meet")->group("");
+  command->callback([=] { *action = [args] { return RunSft(*args); }; });
+}
+
+// What `cohort eval` has beyond one number.
+void AddEvalDetails(CLI::App* command, EvalArgs* args) {
+  command->add_option("--top-p", args->top_p, "Nucleus sampling; 1: off")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  command
+      ->add_option("--k", args->ks, "k of pass@k, avg@k and maj@k; default 1,2,4,... and --samples")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber)
+      ->type_name("K,K,...");
+  command
+      ->add_option("--results", args->results, "Every problem's samples; default: --out as .jsonl")
+      ->type_name("FILE.jsonl");
+  command->add_flag("--resume", args->resume, "Keep the problems that --results holds");
+  command->add_option("--workers", args->workers, "Engine processes that share the problems")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
+  command->add_option("--keep", args->keep, "Completions per problem kept with their text")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command->add_option("--shard", args->shard, "Used by --workers")->group("");
+}
+
+void AddEval(CLI::App* app, const std::string& self, Action* action) {
   auto args = std::make_shared<EvalArgs>();
-  CLI::App* command = app->add_subcommand("eval", "Accuracy with a 95 % interval");
+  args->self = self;
+  CLI::App* command =
+      app->add_subcommand("eval", "Accuracy, pass@k, avg@k and maj@k with 95 % intervals");
   command->add_option("--model", args->model, "Model folder")->required()->type_name("DIR");
   CLI::Option* task = command->add_option("--task", args->task, "A procedural task");
   CLI::Option* data = command->add_option("--data", args->data, "Problems")
@@ -144,11 +182,59 @@ void AddEval(CLI::App* app, Action* action) {
   command->add_option("--seed", args->seed, "Seed")->capture_default_str();
   command->add_option("--out", args->out, "Result file")->type_name("FILE.json");
   AddCompute(command, &args->dtype, &args->device, &args->threads);
+  AddEvalDetails(command, args.get());
   command->callback([=] {
     if (task->empty() && data->empty())
       throw CLI::RequiredError("--task NAME or --data FILE.jsonl");
     *action = [args] { return RunEval(*args); };
   });
+}
+
+void AddReport(CLI::App* app, Action* action) {
+  auto args = std::make_shared<ReportArgs>();
+  auto no_models = std::make_shared<bool>(false);
+  CLI::App* command =
+      app->add_subcommand("report", "Compare runs and evaluations on one self-contained page");
+  command->add_option("--run", args->runs, "A run's folder, or the results of cohort eval")
+      ->required()
+      ->type_name("NAME=PATH")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--out", args->out, "The page")->required()->type_name("FILE.html");
+  command->add_option("--json", args->json, "The same numbers")->type_name("FILE.json");
+  command->add_option("--base", args->base, "The run to compare with; default: the first")
+      ->type_name("NAME");
+  command->add_option("--base-model", args->base_model, "Its model; default: the evaluated one")
+      ->type_name("DIR");
+  command->add_flag("--no-models", *no_models, "Leave out what needs forward passes");
+  command->add_option("--early-answer", args->early_answer,
+                      "Text that asks for an answer when thinking is cut short");
+  command->add_option("--seed", args->seed, "Seed of the bootstrap")->capture_default_str();
+  AddCompute(command, &args->dtype, &args->device, &args->threads);
+  command->callback([=] {
+    args->models = !*no_models;
+    *action = [args] { return RunReport(*args); };
+  });
+}
+
+void AddSelect(CLI::App* app, Action* action) {
+  auto args = std::make_shared<SelectArgs>();
+  CLI::App* command =
+      app->add_subcommand("select", "Choose the prompts of a file that taught most in a run");
+  command->add_option("method", args->method, "variance or lim")
+      ->required()
+      ->check(CLI::IsMember({"variance", "lim"}));
+  command->add_option("--run", args->run, "Folder of a run that trained on the file")
+      ->required()
+      ->type_name("DIR");
+  command->add_option("--data", args->data, "Prompts")->required()->type_name("FILE.jsonl");
+  command->add_option("--out", args->out, "Chosen lines, best first")
+      ->required()
+      ->type_name("FILE.jsonl");
+  command->add_option("-k", args->k, "How many at most; default 1 for variance, all for lim")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--theta", args->theta, "lim: lowest score; default 0.6");
+  command->callback([=] { *action = [args] { return RunSelect(*args); }; });
 }
 
 int Main(int argc, char** argv) {
@@ -159,9 +245,13 @@ int Main(int argc, char** argv) {
   Action action;
   std::error_code ignored;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", ignored);
-  AddTrain(&app, self.empty() ? argv[0] : self.string(), &action);
+  const std::string program = self.empty() ? argv[0] : self.string();
+  AddTrain(&app, program, &action);
+  AddSft(&app, program, &action);
   AddGenerate(&app, &action);
-  AddEval(&app, &action);
+  AddEval(&app, program, &action);
+  AddReport(&app, &action);
+  AddSelect(&app, &action);
   AddLogprobs(&app, &action);
   AddTokenize(&app, &action);
   AddConfigCheck(&app, &action);
@@ -178,4 +268,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace cohort
 
-int main(int argc, char** argv) { return cohort::Main(argc, argv); }
+int main(int argc, char** argv) {
+  cohort::EnsurePassiveOpenMp(argv);
+  return cohort::Main(argc, argv);
+}

@@ -1,13 +1,9 @@
 // `cohort train`: learner ranks and rollout workers as children of this process, followed until the
 // run ends. No gRPC and no LibTorch here: this process forks.
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -28,6 +24,7 @@
 #include "common/base/status_macros.h"
 #include "common/telemetry/metric_names.h"
 #include "services/cli/commands.h"
+#include "services/cli/free_port.h"
 #include "services/cli/progress.h"
 #include "services/cli/run_folder.h"
 #include "services/cli/supervisor.h"
@@ -41,23 +38,6 @@ constexpr absl::Duration kWorkerGrace = absl::Seconds(8);
 constexpr int kLogLines = 20;
 // A worker that ended in order was sent away by a learner that is ending too, as a rule.
 constexpr absl::Duration kSentAway = absl::Seconds(15);
-
-// A port that is free now. Taken by a child a moment later; if somebody is faster, that child says
-// so and the run fails with its message.
-absl::StatusOr<int> FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return ErrnoStatus(errno, "cannot make a socket");
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  auto* generic = reinterpret_cast<sockaddr*>(&address);
-  const bool bound = bind(fd, generic, size) == 0 && getsockname(fd, generic, &size) == 0;
-  const int error = errno;
-  close(fd);
-  if (!bound) return ErrnoStatus(error, "cannot find a free port on 127.0.0.1");
-  return ntohs(address.sin_port);
-}
 
 // The devices that this process may use, as CUDA_VISIBLE_DEVICES names them. Empty without a GPU.
 std::vector<std::string> VisibleGpus(const v1::RunConfig& config) {

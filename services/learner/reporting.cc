@@ -10,6 +10,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/tasks/prompt_source.h"
 #include "common/telemetry/metric_names.h"
 #include "common/train/batch.h"
 
@@ -194,6 +195,7 @@ absl::StatusOr<std::unique_ptr<RunReporter>> RunReporter::Open(const v1::RunConf
   };
   COHORT_ASSIGN_OR_RETURN(reporter->metrics_, open(metric::kMetricsFile));
   COHORT_ASSIGN_OR_RETURN(reporter->samples_, open(metric::kSamplesFile));
+  COHORT_ASSIGN_OR_RETURN(reporter->history_, open(metric::kGroupsFile));
   if (config.log().tensorboard()) {
     COHORT_ASSIGN_OR_RETURN(reporter->tensorboard_, TensorBoardWriter::Open(absl::StrCat(
                                                         out, "/", metric::kTensorBoardFolder)));
@@ -227,7 +229,10 @@ void RunReporter::Step(const StepLine& line) {
   const MetricRow row = MakeRow(line);
   LogFailure("metrics.jsonl", metrics_->Write(row));
   if (tensorboard_ != nullptr) LogFailure("tensorboard", tensorboard_->Write(line.step, row));
-  if (line.batch != nullptr) WriteSamples(line);
+  if (line.batch != nullptr) {
+    WriteSamples(line);
+    WriteHistory(line);
+  }
   Export(line);
   absl::MutexLock lock(&mu_);
   last_ = row;
@@ -246,6 +251,27 @@ void RunReporter::WriteSamples(const StepLine& line) {
     const nlohmann::json sample = SampleJson(line, group, group.rows[index], *tokenizer_, spec);
     LogFailure("samples.jsonl", samples_->WriteLine(sample.dump(
                                     -1, ' ', false, nlohmann::json::error_handler_t::replace)));
+  }
+}
+
+// How every trained prompt went: what `cohort select` ranks by.
+void RunReporter::WriteHistory(const StepLine& line) {
+  const v1::RewardScale& scale = config_.algorithm().reward().scale();
+  const RewardScaleSpec spec{scale.correct(), scale.wrong(), scale.unparsable()};
+  for (const Group& group : line.batch->groups) {
+    double accuracy = 0, rows = 0;
+    for (const Row& row : group.rows) {
+      if (row.unscorable || row.finish == FinishReason::kAborted) continue;
+      accuracy += RowAccuracy(group, row, spec);
+      rows += 1;
+    }
+    if (rows == 0) continue;
+    const nlohmann::json entry = {
+        {"step", line.step},           {"ordinal", group.ordinal},
+        {"source", group.source},      {"prompt", PromptKey(group.prompt)},
+        {"accuracy", accuracy / rows}, {"rows", rows}};
+    LogFailure("groups.jsonl", history_->WriteLine(entry.dump(
+                                   -1, ' ', false, nlohmann::json::error_handler_t::replace)));
   }
 }
 

@@ -72,6 +72,7 @@ class RunReporter {
   RunReporter(const v1::RunConfig& config, std::string out, const Tokenizer* tokenizer);
   MetricRow MakeRow(const StepLine& line) const;
   void WriteSamples(const StepLine& line);
+  void WriteHistory(const StepLine& line);
   void Export(const StepLine& line);
   void ExportRows(const StepLine& line);
   void CountTo(const MetricInfo& info, const Labels& labels, double total);
@@ -80,7 +81,7 @@ class RunReporter {
   const std::string out_;
   const Tokenizer* const tokenizer_;
   MetricRegistry registry_;
-  std::unique_ptr<JsonlWriter> metrics_, samples_;
+  std::unique_ptr<JsonlWriter> metrics_, samples_, history_;
   std::unique_ptr<TensorBoardWriter> tensorboard_;
   std::map<std::string, double> counted_;  // what Fleet's counters were given, by series
   mutable absl::Mutex mu_;
