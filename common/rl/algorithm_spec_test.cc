@@ -157,6 +157,22 @@ TEST(AlgorithmSpec, TwoTrustRegionsAreRefused) {
   EXPECT_THAT(Validate(spec), StatusIs(kInvalid, HasSubstr("found several")));
 }
 
+TEST(AlgorithmSpec, TrustRegionsThatDecideByTokenNeedTokenRatios) {
+  AlgorithmSpec cov, kl_cov, quadratic, detach;
+  cov.trust.clip_cov = ClipCovSpec{};
+  kl_cov.trust.kl_cov = KlCovSpec{};
+  quadratic.trust.quadratic = QuadraticSpec{};
+  detach.trust.detach_clip = DetachClipSpec{};
+  for (AlgorithmSpec spec : {cov, kl_cov, quadratic, detach}) {
+    COHORT_EXPECT_OK(Validate(spec));
+    spec.ratio = Ratio::kSequenceProd;
+    EXPECT_THAT(Validate(spec), StatusIs(kInvalid, HasSubstr("need ratio token")));
+  }
+  detach.ratio = Ratio::kSequenceGeo;
+  detach.agg.mode = Aggregation::kSeqMeanTokenMean;
+  COHORT_EXPECT_OK(Validate(detach));
+}
+
 TEST(AlgorithmSpec, KlRewardNeedsReturnsOrLeaveOneOut) {
   AlgorithmSpec spec = Grpo();
   spec.kl.placement = KlPlacement::kReward;

@@ -118,6 +118,21 @@ absl::Status ValidateTrust(const AlgorithmSpec& spec) {
   return ValidateTrustNumbers(trust);
 }
 
+// Trust regions that decide token by token: the derivative of a whole response's ratio is not
+// theirs to share out. detach_clip only weighs tokens, so a mean ratio may be its weight.
+absl::Status ValidateTokenTrust(const AlgorithmSpec& spec) {
+  const bool sequence = spec.ratio == Ratio::kSequenceGeo || spec.ratio == Ratio::kSequenceProd;
+  const TrustSpec& trust = spec.trust;
+  const bool by_token = trust.clip_cov || trust.kl_cov || trust.quadratic ||
+                        (trust.detach_clip && spec.ratio == Ratio::kSequenceProd);
+  if (!sequence || !by_token) return absl::OkStatus();
+  return Invalid(
+      "algorithm.ratio: trust clip_cov, kl_cov and quadratic (and detach_clip beside "
+      "sequence_prod) "
+      "decide token by token and need ratio token; found ",
+      NameOf(spec.ratio));
+}
+
 absl::Status ValidateRatio(const AlgorithmSpec& spec, const AlgorithmContext& context) {
   if (spec.ratio == Ratio::kSequenceGeo) {
     if (spec.agg.mode != Aggregation::kSeqMeanTokenMean) {
@@ -129,6 +144,7 @@ absl::Status ValidateRatio(const AlgorithmSpec& spec, const AlgorithmContext& co
           "algorithm.adv.level: ratio sequence_geo needs sequence-level advantages; found returns");
     }
   }
+  COHORT_RETURN_IF_ERROR(ValidateTokenTrust(spec));
   if (spec.ratio != Ratio::kNone) return absl::OkStatus();
   if (spec.trust.clip || OtherTrusts(spec.trust) > 0) {
     return Invalid("algorithm.trust: ratio none needs trust none");
