@@ -1,9 +1,6 @@
 #include "common/config/config.h"
 
-#include <algorithm>
 #include <cstdlib>
-#include <filesystem>
-#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
@@ -462,30 +459,6 @@ TEST(AlgorithmTest, MapsTheDapoRecipe) {
   EXPECT_EQ(spec.offpolicy.kind, OffPolicy::kNone);
   EXPECT_EQ(ToAlgorithmContext(config).optimizer_steps_per_batch, 2);
 }
-
-std::vector<std::string> RecipeNames() {
-  std::vector<std::string> names;
-  const std::string folder = absl::StrCat(std::getenv("COHORT_SOURCE_DIR"), "/recipes");
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".yaml") names.push_back(entry.path().stem());
-  }
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-class RecipesTest : public testing::TestWithParam<std::string> {};
-
-TEST_P(RecipesTest, IsValidAndWithoutWarnings) {
-  COHORT_ASSERT_OK_AND_ASSIGN(v1::RunConfig config,
-                              LoadResolvedConfig(absl::StrCat(std::getenv("COHORT_SOURCE_DIR"),
-                                                              "/recipes/", GetParam(), ".yaml")));
-  EXPECT_EQ(config.run().name(), GetParam());
-  EXPECT_THAT(ConfigWarnings(config), testing::IsEmpty());
-}
-
-INSTANTIATE_TEST_SUITE_P(All, RecipesTest, testing::ValuesIn(RecipeNames()),
-                         [](const auto& recipe) { return recipe.param; });
 
 }  // namespace
 }  // namespace cohort
