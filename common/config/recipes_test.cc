@@ -43,7 +43,8 @@ TEST_P(RecipeTest, SaysWhatItIsAndWhenToUseIt) {
   EXPECT_TRUE(absl::StrContains(recipe_.description, "Use it") || GetParam() == "quickstart");
   EXPECT_TRUE(absl::StrContains(recipe_.description, "algorithms.md") ||
               GetParam() == "quickstart");
-  for (const std::string& line : absl::StrSplit(recipe_.yaml, '\n')) EXPECT_LE(line.size(), 110u);
+  for (const absl::string_view line : absl::StrSplit(recipe_.yaml, '\n'))
+    EXPECT_LE(line.size(), 110u);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RecipeTest, testing::ValuesIn(Names()),

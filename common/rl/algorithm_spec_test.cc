@@ -106,6 +106,14 @@ TEST(AlgorithmSpec, GroupBaselinesNeedTwoRows) {
   }
 }
 
+TEST(AlgorithmSpec, GroupStdNeedsABaselineThatComparesRows) {
+  AlgorithmSpec spec;
+  spec.advantage.baseline = AdvantageBaseline::kNone;
+  EXPECT_THAT(Validate(spec), StatusIs(kInvalid, HasSubstr("group_std is 0")));
+  spec.advantage.baseline = AdvantageBaseline::kLengthWeighted;
+  COHORT_EXPECT_OK(Validate(spec));
+}
+
 TEST(AlgorithmSpec, LeaveOneOutWithGroupStdWarns) {
   AlgorithmSpec spec = Rloo();
   spec.advantage.scale = AdvantageScale::kGroupStd;

@@ -19,6 +19,10 @@ bool NeedsGroup(AdvantageBaseline baseline) {
          baseline == AdvantageBaseline::kSecondBest || baseline == AdvantageBaseline::kPrimeLoo;
 }
 
+bool ComparesRows(AdvantageBaseline baseline) {
+  return NeedsGroup(baseline) || baseline == AdvantageBaseline::kLengthWeighted;
+}
+
 absl::Status ValidateAdvantage(const AlgorithmSpec& spec, const AlgorithmContext& context,
                                std::vector<std::string>* warnings) {
   const AdvantageSpec& adv = spec.advantage;
@@ -38,6 +42,13 @@ absl::Status ValidateAdvantage(const AlgorithmSpec& spec, const AlgorithmContext
       adv.baseline == AdvantageBaseline::kCriticGae || adv.baseline == AdvantageBaseline::kPrimeLoo;
   if (token_level && adv.level != AdvantageLevel::kReturns) {
     return Invalid("algorithm.adv.level: ", NameOf(adv.baseline), " (adv.baseline) needs returns");
+  }
+  if (adv.scale == AdvantageScale::kGroupStd && !ComparesRows(adv.baseline)) {
+    return Invalid(
+        "algorithm.adv.scale: group_std is 0 where all rows of a group agree, and with "
+        "adv.baseline ",
+        NameOf(adv.baseline),
+        " their advantage is not; use batch_reward_std, token_whiten or none");
   }
   if (adv.eps < 0 || (adv.ddof != 0 && adv.ddof != 1)) {
     return Invalid("algorithm.adv: eps must be >= 0 and ddof 0 or 1; found eps ", adv.eps,

@@ -108,6 +108,7 @@ std::vector<AdvantageSpec> Estimators() {
         AdvantageSpec spec;
         spec.baseline = baseline, spec.scale = scale, spec.level = level;
         spec.eps = 0, spec.whiten_eps = 1e-30;
+        if (scale == AdvantageScale::kGroupStd && !Centred(spec)) continue;  // refused (14.3)
         out.push_back(spec);
       }
     }
@@ -139,9 +140,9 @@ TEST(EstimatorProperties, AConstantOnAllRewardsChangesNothingWhereSomethingIsSub
     if (spec.baseline == AdvantageBaseline::kCriticGae)
       return;  // its values would have to move too
     if (spec.baseline == AdvantageBaseline::kNone && !whitened) return;
-    // A group's deviation or the batch's stands over the raw reward at level returns.
+    // The scale divides the raw reward at level returns, and the greedy reward comes after it.
     if (spec.baseline == AdvantageBaseline::kGreedy && spec.level == AdvantageLevel::kReturns &&
-        (spec.scale == AdvantageScale::kGroupStd || spec.scale == AdvantageScale::kBatchRewardStd ||
+        (spec.scale == AdvantageScale::kBatchRewardStd ||
          spec.scale == AdvantageScale::kValidFraction)) {
       return;
     }

@@ -16,7 +16,7 @@ namespace {
 constexpr char kReference[] = "grpo";
 
 void PrintComment(const std::string& text) {
-  for (const std::string& line : absl::StrSplit(text, '\n')) {
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     std::cout << (line.empty() ? "#" : absl::StrCat("# ", line)) << "\n";
   }
 }

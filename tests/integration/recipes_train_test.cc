@@ -53,7 +53,16 @@ class RecipesTrain : public testing::TestWithParam<std::string> {
 
   static std::string Model() { return models_->path() + "/model"; }
 
-  static std::vector<std::string> Overrides() {
+  static std::vector<std::string> Overrides(const std::string& recipe) {
+    std::vector<std::string> overrides = CommonOverrides();
+    // A random model does not box anything either.
+    if (recipe == "spurious_format") {
+      overrides.push_back("algorithm.reward.sources=[{name: contains, text: e}]");
+    }
+    return overrides;
+  }
+
+  static std::vector<std::string> CommonOverrides() {
     return {absl::StrCat("model.path=", Model()),
             "model.dtype=fp32",
             "model.device=cpu",
@@ -73,13 +82,13 @@ class RecipesTrain : public testing::TestWithParam<std::string> {
   absl::Status Train(const std::string& recipe) {
     LearnerArgs learner;
     learner.config_path = recipe;
-    learner.overrides = Overrides();
+    learner.overrides = Overrides(recipe);
     learner.out = folder_.path();
     absl::Status learned;
     std::thread thread([&] { learned = RunLearner(learner, stop_); });
     WorkerArgs worker;
     worker.config_path = recipe;
-    worker.overrides = Overrides();
+    worker.overrides = Overrides(recipe);
     worker.learner = Address();
     const absl::Status sampled =
         worker.learner.empty() ? absl::OkStatus() : RunWorker(worker, stop_);
