@@ -5,6 +5,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/config/recipes.h"
 #include "common/config/yaml_reader.h"
 
 namespace cohort {
@@ -50,8 +51,13 @@ absl::StatusOr<v1::RunConfig> ParseConfig(absl::string_view yaml, const std::str
 
 absl::StatusOr<v1::RunConfig> LoadConfig(const std::string& path,
                                          const std::vector<std::string>& overrides) {
-  COHORT_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
-  return ParseConfig(text, path, overrides);
+  absl::StatusOr<std::string> text = ReadFile(path);
+  if (absl::IsNotFound(text.status())) {
+    const absl::StatusOr<Recipe> recipe = FindRecipe(path);
+    if (recipe.ok()) return ParseConfig(recipe->yaml, absl::StrCat("recipe ", path), overrides);
+  }
+  COHORT_RETURN_IF_ERROR(text.status());
+  return ParseConfig(*text, path, overrides);
 }
 
 absl::StatusOr<v1::RunConfig> LoadResolvedConfig(const std::string& path,

@@ -20,8 +20,9 @@
 
 namespace cohort {
 
-// Reads the file and applies the overrides (`optimizer.lr=1e-6`) in order. Neither resolved nor
-// validated. Overriding one of data.task, data.path and data.sources drops the other two.
+// Reads the file and applies the overrides (`optimizer.lr=1e-6`) in order. A path that is no file
+// may be a recipe's name (recipes.h). Neither resolved nor validated. Overriding one of data.task,
+// data.path and data.sources drops the other two.
 absl::StatusOr<v1::RunConfig> LoadConfig(const std::string& path,
                                          const std::vector<std::string>& overrides = {});
 
@@ -84,6 +85,7 @@ struct SemanticValue {
   std::string value;
   friend bool operator==(const SemanticValue&, const SemanticValue&) = default;
 };
+std::vector<SemanticValue> FlatFields(const v1::RunConfig& config);  // all that are set, sorted
 std::vector<SemanticValue> SemanticFields(const v1::RunConfig& config,
                                           const std::string& model_sha256);
 // SHA-256 (hex) over the lines "name=value\n".

@@ -460,15 +460,5 @@ TEST(AlgorithmTest, MapsTheDapoRecipe) {
   EXPECT_EQ(ToAlgorithmContext(config).optimizer_steps_per_batch, 2);
 }
 
-TEST(RecipesTest, AreValidAndWithoutWarnings) {
-  const std::string folder = absl::StrCat(std::getenv("COHORT_SOURCE_DIR"), "/recipes/");
-  for (const char* name : {"quickstart", "grpo", "dr_grpo", "dapo"}) {
-    COHORT_ASSERT_OK_AND_ASSIGN(v1::RunConfig config,
-                                LoadResolvedConfig(absl::StrCat(folder, name, ".yaml")));
-    EXPECT_EQ(config.run().name(), name);
-    EXPECT_THAT(ConfigWarnings(config), testing::IsEmpty()) << name;
-  }
-}
-
 }  // namespace
 }  // namespace cohort

@@ -42,13 +42,13 @@ void FlattenValue(const Message& message, const FieldDescriptor& field, int inde
                   const std::string& path, std::vector<SemanticValue>* out) {
   const Reflection& reflection = *message.GetReflection();
   if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
-    if (IsSemantic(path)) out->push_back({path, ScalarText(message, field, index)});
+    out->push_back({path, ScalarText(message, field, index)});
     return;
   }
   const Message& part = index < 0 ? reflection.GetMessage(message, &field)
                                   : reflection.GetRepeatedMessage(message, &field, index);
   // A chosen part without fields is a fact of its own.
-  if (field.containing_oneof() != nullptr && IsSemantic(path)) out->push_back({path, "{}"});
+  if (field.containing_oneof() != nullptr) out->push_back({path, "{}"});
   Flatten(part, path, out);
 }
 
@@ -70,12 +70,23 @@ void Flatten(const Message& message, const std::string& path, std::vector<Semant
 
 }  // namespace
 
-std::vector<SemanticValue> SemanticFields(const v1::RunConfig& config,
-                                          const std::string& model_sha256) {
-  std::vector<SemanticValue> fields = {{"model.sha256", model_sha256}};
+std::vector<SemanticValue> FlatFields(const v1::RunConfig& config) {
+  std::vector<SemanticValue> fields;
   Flatten(config, "", &fields);
   std::sort(fields.begin(), fields.end(),
             [](const SemanticValue& a, const SemanticValue& b) { return a.name < b.name; });
+  return fields;
+}
+
+std::vector<SemanticValue> SemanticFields(const v1::RunConfig& config,
+                                          const std::string& model_sha256) {
+  std::vector<SemanticValue> fields = FlatFields(config);
+  std::erase_if(fields, [](const SemanticValue& field) { return !IsSemantic(field.name); });
+  SemanticValue model{"model.sha256", model_sha256};
+  const auto after = std::find_if(fields.begin(), fields.end(), [&](const SemanticValue& field) {
+    return field.name > model.name;
+  });
+  fields.insert(after, std::move(model));
   return fields;
 }
 

@@ -72,7 +72,7 @@ TEST(RewardSetTest, UnknownComponentsAreRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("rule_x")));
 }
 
-TEST(RewardSetTest, SlowNonFiniteAndFailingVerdictsAreUnscorableNeverZero) {
+TEST(EdgeCaseVerifierTimeOut, SlowNonFiniteAndFailingVerdictsAreUnscorableNeverZero) {
   const auto release = std::make_shared<absl::Notification>();
   RewardSetOptions options;
   options.timeout = absl::Milliseconds(50);

@@ -127,6 +127,19 @@ TEST(VerifierTest, SortingNeedsTheNumbersInOrder) {
   EXPECT_EQ(Judge("rule_sorting", "none", gold), kUnparsable);
 }
 
+TEST(EdgeCaseUnparsableGold, IsUnscorableUnderEveryRule) {
+  EXPECT_EQ(Judge("rule_last_integer", "7", {{"answer", "seven"}}), kUnscorable);
+  EXPECT_EQ(Judge("rule_math", "\\boxed{7}", {{"answer", ""}}), kUnscorable);
+  EXPECT_EQ(Judge("rule_gsm8k", "#### 7", {{"answer", ""}}), kUnscorable);
+  EXPECT_EQ(Judge("rule_countdown", "24", {{"answer", "24"}}), kUnscorable);
+}
+
+TEST(EdgeCaseUnparsableAnswer, IsScorableUnderEveryRule) {
+  EXPECT_EQ(Judge("rule_last_integer", "seven", {{"answer", "7"}}), kUnparsable);
+  EXPECT_EQ(Judge("rule_math", "seven", {{"answer", "7"}}), kUnparsable);
+  EXPECT_EQ(Judge("rule_gsm8k", "seven", {{"answer", "#### 7"}}), kUnparsable);
+}
+
 TEST(VerifierTest, SpuriousRewardsIgnoreTheAnswer) {
   EXPECT_EQ((*MakeVerifier("format_boxed", {}))->Verify(Input("\\boxed{9}", json::object())).value,
             1);

@@ -247,6 +247,7 @@ void AddProcessRewards(const AdvantageSpec& spec, Rows rows, const GroupRows& gr
 
 void SubtractGreedy(Rows rows, std::vector<std::vector<double>>* token) {
   for (size_t i = 0; i < rows.size(); ++i) {
+    if (!rows[i].scorable) continue;
     for (size_t t = 0; t < rows[i].mask.size(); ++t) {
       if (rows[i].mask[t]) (*token)[i][t] -= rows[i].greedy_reward;
     }

@@ -54,7 +54,7 @@ const std::vector<AdvantageBaseline> kCentred = {
 
 // --- edge-case matrix of section 12.1 ---------------------------------------------------------
 
-TEST(Advantage, EightRewardsOfNineTenthsGiveExactlyZero) {
+TEST(EdgeCaseEqualRewards, EightRewardsOfNineTenthsGiveExactlyZero) {
   for (AdvantageBaseline baseline : kCentred) {
     for (AdvantageScale scale : {AdvantageScale::kNone, AdvantageScale::kGroupStd,
                                  AdvantageScale::kBatchRewardStd, AdvantageScale::kValidFraction}) {
@@ -66,7 +66,7 @@ TEST(Advantage, EightRewardsOfNineTenthsGiveExactlyZero) {
   }
 }
 
-TEST(Advantage, ADegenerateGroupIsNotZeroAfterTokenWhitening) {
+TEST(EdgeCaseEqualRewards, ADegenerateGroupIsNotZeroAfterTokenWhitening) {
   Batch batch;
   batch.Add(0, 1, {1, 1, 1});
   batch.Add(0, 0, {1});
@@ -78,7 +78,7 @@ TEST(Advantage, ADegenerateGroupIsNotZeroAfterTokenWhitening) {
   EXPECT_LT(a.row[2], -0.1);
 }
 
-TEST(Advantage, ABatchOfDegenerateGroupsGivesGpgAlphaZero) {
+TEST(EdgeCaseAllGroupsDegenerate, GivesGpgAlphaZero) {
   Batch batch = OneGroup({1, 1});
   batch.Add(1, 0);
   batch.Add(1, 0);
@@ -89,7 +89,7 @@ TEST(Advantage, ABatchOfDegenerateGroupsGivesGpgAlphaZero) {
   EXPECT_TRUE(a.AllDegenerate());
 }
 
-TEST(Advantage, AGroupOfOneIsZeroOrRawAsAsked) {
+TEST(EdgeCaseGroupOfOne, IsZeroOrRawAsAsked) {
   for (AdvantageBaseline baseline : kCentred) {
     AdvantageSpec spec = Spec(baseline, AdvantageScale::kGroupStd);
     EXPECT_EQ(Compute(spec, OneGroup({3})).row[0], 0);
@@ -98,7 +98,7 @@ TEST(Advantage, AGroupOfOneIsZeroOrRawAsAsked) {
   }
 }
 
-TEST(Advantage, FewerThanTwoValidTokensForWhiteningGiveZeroAndAFlag) {
+TEST(EdgeCaseFewerThanTwoTokensToWhiten, GiveZeroAndAFlag) {
   Batch batch;
   batch.Add(0, 1, {1, 0});
   batch.Add(1, 2, {0, 0});
@@ -107,7 +107,7 @@ TEST(Advantage, FewerThanTwoValidTokensForWhiteningGiveZeroAndAFlag) {
   EXPECT_THAT(a.row, Each(0.0));
 }
 
-TEST(Advantage, ARowWithoutTokensStaysInTheGroupStatistics) {
+TEST(EdgeCaseRowWithoutTokens, StaysInTheGroupStatistics) {
   Batch batch;
   batch.Add(0, 1, {1, 1});
   batch.Add(0, 0, {0, 0});
@@ -115,7 +115,7 @@ TEST(Advantage, ARowWithoutTokensStaysInTheGroupStatistics) {
   EXPECT_EQ(a.row[0], 0.5);
 }
 
-TEST(Advantage, APrimeRowWithoutTokensGivesNoNan) {
+TEST(EdgeCaseRowWithoutTokens, GivesNoNanInPrime) {
   Batch batch;
   batch.Add(0, 1, {1, 1});
   batch.Add(0, 0, {0, 0});
@@ -131,7 +131,7 @@ TEST(Advantage, APrimeRowWithoutTokensGivesNoNan) {
   EXPECT_THAT(a.token[1], Each(0.0));
 }
 
-TEST(Advantage, UnscorableRowsAreLeftOutAndGetZero) {
+TEST(EdgeCaseUnparsableGold, UnscorableRowsAreLeftOutAndGetZero) {
   Batch batch = OneGroup({1, 0});
   batch.Add(0, 100, {1}, /*scorable=*/false);
   for (AdvantageBaseline baseline : kCentred) {
@@ -143,7 +143,7 @@ TEST(Advantage, UnscorableRowsAreLeftOutAndGetZero) {
   }
 }
 
-TEST(Advantage, AnUnscorableRowMayCarryNan) {
+TEST(EdgeCaseUnparsableGold, AnUnscorableRowMayCarryNan) {
   Batch batch = OneGroup({1, 0});
   batch.Add(0, std::numeric_limits<double>::quiet_NaN(), {1}, /*scorable=*/false);
   EXPECT_EQ(Compute(AdvantageSpec{}, batch).row[2], 0);
@@ -155,7 +155,14 @@ TEST(Advantage, ANanRewardIsRefusedAndItsRowNamed) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("row 1")));
 }
 
-TEST(Advantage, DuplicatePromptsWithDifferentGroupsDoNotMix) {
+TEST(EdgeCaseGreedyEqualsASample, ThatSampleIsNoSpecialCase) {
+  Batch batch = OneGroup({1, 0, 1});
+  for (AdvantageRow& row : batch.rows) row.greedy_reward = 1;
+  const Advantages a = Compute(Spec(AdvantageBaseline::kGreedy, AdvantageScale::kNone), batch);
+  EXPECT_THAT(a.row, testing::ElementsAre(0, -1, 0));
+}
+
+TEST(EdgeCaseDuplicatePrompts, AreGroupsOfTheirOwn) {
   Batch batch = OneGroup({1, 0});
   batch.Add(1, 5);
   batch.Add(1, 3);

@@ -46,7 +46,7 @@ TEST(Aggregation, GroupAndLocalMeansWeighTheirPartsEqually) {
               ElementsAre(1. / 16, 1. / 16, 1. / 4, 0));
 }
 
-TEST(Aggregation, AFullyMaskedMiniBatchHasWeightZero) {
+TEST(EdgeCaseFullyMaskedBatch, HasWeightZero) {
   const std::vector<AggregationRow> rows(3);
   for (Aggregation mode : {Aggregation::kTokenMean, Aggregation::kSeqMeanTokenMean,
                            Aggregation::kSeqMeanTokenSum, Aggregation::kSeqMeanTokenSumConst,

@@ -106,6 +106,14 @@ TEST(AlgorithmSpec, GroupBaselinesNeedTwoRows) {
   }
 }
 
+TEST(AlgorithmSpec, GroupStdNeedsABaselineThatComparesRows) {
+  AlgorithmSpec spec;
+  spec.advantage.baseline = AdvantageBaseline::kNone;
+  EXPECT_THAT(Validate(spec), StatusIs(kInvalid, HasSubstr("group_std is 0")));
+  spec.advantage.baseline = AdvantageBaseline::kLengthWeighted;
+  COHORT_EXPECT_OK(Validate(spec));
+}
+
 TEST(AlgorithmSpec, LeaveOneOutWithGroupStdWarns) {
   AlgorithmSpec spec = Rloo();
   spec.advantage.scale = AdvantageScale::kGroupStd;
@@ -155,6 +163,22 @@ TEST(AlgorithmSpec, TwoTrustRegionsAreRefused) {
   spec.trust.soft_gate = SoftGateSpec{};
   spec.trust.quadratic = QuadraticSpec{};
   EXPECT_THAT(Validate(spec), StatusIs(kInvalid, HasSubstr("found several")));
+}
+
+TEST(AlgorithmSpec, TrustRegionsThatDecideByTokenNeedTokenRatios) {
+  AlgorithmSpec cov, kl_cov, quadratic, detach;
+  cov.trust.clip_cov = ClipCovSpec{};
+  kl_cov.trust.kl_cov = KlCovSpec{};
+  quadratic.trust.quadratic = QuadraticSpec{};
+  detach.trust.detach_clip = DetachClipSpec{};
+  for (AlgorithmSpec spec : {cov, kl_cov, quadratic, detach}) {
+    COHORT_EXPECT_OK(Validate(spec));
+    spec.ratio = Ratio::kSequenceProd;
+    EXPECT_THAT(Validate(spec), StatusIs(kInvalid, HasSubstr("need ratio token")));
+  }
+  detach.ratio = Ratio::kSequenceGeo;
+  detach.agg.mode = Aggregation::kSeqMeanTokenMean;
+  COHORT_EXPECT_OK(Validate(detach));
 }
 
 TEST(AlgorithmSpec, KlRewardNeedsReturnsOrLeaveOneOut) {

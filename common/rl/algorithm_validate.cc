@@ -19,6 +19,10 @@ bool NeedsGroup(AdvantageBaseline baseline) {
          baseline == AdvantageBaseline::kSecondBest || baseline == AdvantageBaseline::kPrimeLoo;
 }
 
+bool ComparesRows(AdvantageBaseline baseline) {
+  return NeedsGroup(baseline) || baseline == AdvantageBaseline::kLengthWeighted;
+}
+
 absl::Status ValidateAdvantage(const AlgorithmSpec& spec, const AlgorithmContext& context,
                                std::vector<std::string>* warnings) {
   const AdvantageSpec& adv = spec.advantage;
@@ -38,6 +42,13 @@ absl::Status ValidateAdvantage(const AlgorithmSpec& spec, const AlgorithmContext
       adv.baseline == AdvantageBaseline::kCriticGae || adv.baseline == AdvantageBaseline::kPrimeLoo;
   if (token_level && adv.level != AdvantageLevel::kReturns) {
     return Invalid("algorithm.adv.level: ", NameOf(adv.baseline), " (adv.baseline) needs returns");
+  }
+  if (adv.scale == AdvantageScale::kGroupStd && !ComparesRows(adv.baseline)) {
+    return Invalid(
+        "algorithm.adv.scale: group_std is 0 where all rows of a group agree, and with "
+        "adv.baseline ",
+        NameOf(adv.baseline),
+        " their advantage is not; use batch_reward_std, token_whiten or none");
   }
   if (adv.eps < 0 || (adv.ddof != 0 && adv.ddof != 1)) {
     return Invalid("algorithm.adv: eps must be >= 0 and ddof 0 or 1; found eps ", adv.eps,
@@ -118,6 +129,21 @@ absl::Status ValidateTrust(const AlgorithmSpec& spec) {
   return ValidateTrustNumbers(trust);
 }
 
+// Trust regions that decide token by token: the derivative of a whole response's ratio is not
+// theirs to share out. detach_clip only weighs tokens, so a mean ratio may be its weight.
+absl::Status ValidateTokenTrust(const AlgorithmSpec& spec) {
+  const bool sequence = spec.ratio == Ratio::kSequenceGeo || spec.ratio == Ratio::kSequenceProd;
+  const TrustSpec& trust = spec.trust;
+  const bool by_token = trust.clip_cov || trust.kl_cov || trust.quadratic ||
+                        (trust.detach_clip && spec.ratio == Ratio::kSequenceProd);
+  if (!sequence || !by_token) return absl::OkStatus();
+  return Invalid(
+      "algorithm.ratio: trust clip_cov, kl_cov and quadratic (and detach_clip beside "
+      "sequence_prod) "
+      "decide token by token and need ratio token; found ",
+      NameOf(spec.ratio));
+}
+
 absl::Status ValidateRatio(const AlgorithmSpec& spec, const AlgorithmContext& context) {
   if (spec.ratio == Ratio::kSequenceGeo) {
     if (spec.agg.mode != Aggregation::kSeqMeanTokenMean) {
@@ -129,6 +155,7 @@ absl::Status ValidateRatio(const AlgorithmSpec& spec, const AlgorithmContext& co
           "algorithm.adv.level: ratio sequence_geo needs sequence-level advantages; found returns");
     }
   }
+  COHORT_RETURN_IF_ERROR(ValidateTokenTrust(spec));
   if (spec.ratio != Ratio::kNone) return absl::OkStatus();
   if (spec.trust.clip || OtherTrusts(spec.trust) > 0) {
     return Invalid("algorithm.trust: ratio none needs trust none");

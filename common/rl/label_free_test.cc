@@ -11,7 +11,7 @@ namespace {
 using testing::Each;
 using testing::ElementsAre;
 
-TEST(MajorityVote, ATieGoesToTheFirstSeenOrAsAsked) {
+TEST(EdgeCaseMajorityTie, GoesToTheFirstSeenOrAsAsked) {
   const std::vector<Answer> answers = {"5", "3", "3", "5"};
   EXPECT_EQ(MajorityVote(answers).label, "5");
   VoteOptions options;
@@ -23,7 +23,7 @@ TEST(MajorityVote, ATieGoesToTheFirstSeenOrAsAsked) {
   EXPECT_EQ(vote.label, MajorityVote(answers, options).label);
 }
 
-TEST(MajorityVote, UnparsableAndEmptyAnswersCastNoVote) {
+TEST(EdgeCaseUnparsableAnswer, CastsNoVote) {
   const std::vector<Answer> answers = {std::nullopt, "", "", "7"};
   const Vote vote = MajorityVote(answers);
   EXPECT_EQ(vote.label, "7");
@@ -31,7 +31,7 @@ TEST(MajorityVote, UnparsableAndEmptyAnswersCastNoVote) {
   EXPECT_THAT(LabelRewards(answers, vote.label), ElementsAre(0, 0, 0, 1));
 }
 
-TEST(MajorityVote, WithoutVotesAllRewardsAreZero) {
+TEST(EdgeCaseUnparsableAnswer, WithoutVotesAllRewardsAreZero) {
   const std::vector<Answer> answers = {std::nullopt, ""};
   const Vote vote = MajorityVote(answers);
   EXPECT_FALSE(vote.label);
@@ -50,7 +50,7 @@ TEST(MajorityVote, EquivalentAnswersAreRewardedAndMayVoteTogether) {
   EXPECT_THAT(LabelRewards(answers, "dd", by_length), ElementsAre(0, 1, 1, 0));
 }
 
-TEST(SemanticFrequency, EmptyAnswersAreClustersOfTheirOwnThatEarnNothing) {
+TEST(EdgeCaseUnparsableAnswer, IsAClusterOfItsOwnThatEarnsNothing) {
   const std::vector<Answer> answers = {"", "", "x", "x"};
   EXPECT_EQ(ClusterAnswers(answers).members.size(), 3u);
   EXPECT_THAT(SemanticFrequencyRewards(answers, {Gate::kFewerClustersThanN}),
@@ -72,7 +72,7 @@ TEST(SemanticFrequency, ClustersFollowTheirFirstMember) {
   EXPECT_THAT(ClusterAnswers(answers, near).cluster, ElementsAre(0, 0, 1));
 }
 
-TEST(NegEntropy, AnEmptyOrUnparsableResponseEarnsTheFloor) {
+TEST(EdgeCaseUnparsableAnswer, EarnsTheFloorOfRent) {
   EXPECT_EQ(NegEntropyMean({}, {}, true), -7);
   EXPECT_EQ(NegEntropyMean({0.5}, {1}, false), -7);
   EXPECT_EQ(NegEntropyMean({0.5, 9}, {1, 0}), -0.5);

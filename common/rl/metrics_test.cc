@@ -11,7 +11,7 @@ namespace {
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
-TEST(PassAtK, MoreThanTheSamplesIsRefused) {
+TEST(EdgeCaseMoreThanTheSamples, PassAtKIsRefused) {
   EXPECT_THAT(PassAtK(4, 2, 5), StatusIs(kInvalid, testing::HasSubstr("k 5")));
   EXPECT_THAT(PassAtK(4, 5, 1), StatusIs(kInvalid, testing::HasSubstr("5 of 4")));
   EXPECT_THAT(PassAtK(4, 2, 0), StatusIs(kInvalid, testing::HasSubstr("k 0")));
@@ -57,7 +57,7 @@ TEST(MajorityAtK, AgreesWithEnumerationOfAllSubsets) {
   }
 }
 
-TEST(MajorityAtK, MoreThanTheSamplesIsRefused) {
+TEST(EdgeCaseMoreThanTheSamples, MajorityAtKIsRefused) {
   EXPECT_THAT(MajorityAtK(std::vector<Answer>{"a"}, "a", 2), StatusIs(kInvalid, testing::_));
 }
 

@@ -66,7 +66,7 @@ TEST(OffPolicy, TisCapsFromAboveOnly) {
   EXPECT_DOUBLE_EQ(c.weight[0][1], std::exp(-5));
 }
 
-TEST(OffPolicy, InfiniteLogRatiosAreClampedAndNanIsAnErrorThatNamesTheRow) {
+TEST(EdgeCaseLogRatio, InfiniteIsClampedAndNanIsAnErrorThatNamesTheRow) {
   OffPolicySpec spec = Spec(OffPolicy::kTis);
   spec.cap = 1e30;
   EXPECT_DOUBLE_EQ(Correct(spec, Rows({{HUGE_VAL, 0}})).weight[0][0], std::exp(20));

@@ -4,95 +4,14 @@
 #include <functional>
 #include <limits>
 
-#include "common/base/rng.h"
 #include "common/base/status_matchers.h"
-#include "common/rl/aggregation.h"
 #include "common/rl/kl.h"
+#include "common/rl/policy_loss_testing.h"
 
 namespace cohort {
 namespace {
 
 using testing::HasSubstr;
-
-// A mini-batch of packed rows that owns its arrays.
-struct MiniBatch {
-  std::vector<double> logprob, old, advantage, reference, entropy, correction;
-  std::vector<uint8_t> mask;
-  std::vector<int64_t> offsets{0};
-  std::vector<int64_t> groups;
-  std::vector<double> weight;
-
-  size_t rows() const { return groups.size(); }
-  size_t Begin(size_t row) const { return static_cast<size_t>(offsets[row]); }
-  size_t End(size_t row) const { return static_cast<size_t>(offsets[row + 1]); }
-
-  void SetWeights(const AggregationSpec& spec) {
-    std::vector<AggregationRow> counts;
-    for (size_t i = 0; i < rows(); ++i) {
-      counts.push_back({0, groups[i], static_cast<int64_t>(i / 2)});
-      for (size_t t = Begin(i); t < End(i); ++t) counts.back().valid_tokens += mask[t];
-    }
-    const std::vector<double> row_weight = AggregationWeights(spec, counts);
-    weight.assign(logprob.size(), 0);
-    for (size_t i = 0; i < rows(); ++i) {
-      for (size_t t = Begin(i); t < End(i); ++t) weight[t] = mask[t] ? row_weight[i] : 0;
-    }
-  }
-
-  PolicyTokens View() const {
-    PolicyTokens x;
-    x.logprob = logprob, x.old = old, x.advantage = advantage, x.weight = weight;
-    x.reference = reference, x.entropy = entropy, x.mask = mask, x.row_offsets = offsets;
-    x.correction = correction;
-    return x;
-  }
-
-  // The rows [first, last) with the weights they have in the whole.
-  MiniBatch Slice(size_t first, size_t last) const {
-    MiniBatch part;
-    const auto cut = [&](const auto& v) {
-      return std::decay_t<decltype(v)>(v.begin() + offsets[first], v.begin() + offsets[last]);
-    };
-    part.logprob = cut(logprob), part.old = cut(old), part.advantage = cut(advantage);
-    part.reference = cut(reference), part.entropy = cut(entropy), part.mask = cut(mask);
-    part.correction = cut(correction), part.weight = cut(weight);
-    for (size_t i = first; i < last; ++i) {
-      part.offsets.push_back(offsets[i + 1] - offsets[first]);
-      part.groups.push_back(groups[i]);
-    }
-    return part;
-  }
-};
-
-MiniBatch RandomBatch(uint64_t seed, int64_t rows = 6) {
-  CounterRng rng(seed);
-  MiniBatch b;
-  for (int64_t i = 0; i < rows; ++i) {
-    const double advantage = 2 * rng.Uniform() - 1;
-    const int64_t tokens = rng.Between(1, 5);
-    for (int64_t t = 0; t < tokens; ++t) {
-      const bool valid = rng.Below(5) != 0;
-      b.mask.push_back(valid);
-      b.logprob.push_back(valid ? -2 * rng.Uniform() : 1e3);
-      b.old.push_back(valid ? b.logprob.back() + rng.Uniform() - 0.5 : -77);
-      b.reference.push_back(valid ? b.logprob.back() + rng.Uniform() - 0.5 : 9e9);
-      b.entropy.push_back(valid ? rng.Uniform() : -5);
-      b.advantage.push_back(valid ? advantage : 1e6);
-      b.correction.push_back(1);
-    }
-    b.offsets.push_back(static_cast<int64_t>(b.logprob.size()));
-    b.groups.push_back(i / 2);
-  }
-  return b;
-}
-
-PolicyLoss Evaluate(const PolicyLossSpec& spec, const MiniBatch& b) {
-  absl::StatusOr<PolicyLoss> loss = ComputePolicyLoss(spec, b.View());
-  EXPECT_THAT(loss, IsOk());
-  return *loss;
-}
-
-AggregationSpec Agg(Aggregation mode) { return {mode, 7, EmptyRows::kAuto}; }
 
 struct NamedSpec {
   const char* name;
@@ -193,7 +112,7 @@ TEST(PolicyLoss, TheDetachedClipsMaskDropsWhatPpoWouldClip) {
   EXPECT_LT(loss.d_logprob[1], 0);
 }
 
-TEST(PolicyLoss, WithoutOldLogProbsTheRatioIsOneAndTheGradientThatOfPolicyGradient) {
+TEST(EdgeCaseOldLogprobMissing, TheRatioIsOneAndTheGradientThatOfPolicyGradient) {
   PolicyLossSpec spec;
   spec.trust.clip = ClipSpec{};
   MiniBatch b = RandomBatch(4);
@@ -255,7 +174,7 @@ TEST(PolicyLoss, JunkBehindTheMaskChangesNothing) {
   }
 }
 
-TEST(PolicyLoss, AFullyMaskedMicroBatchContributesZero) {
+TEST(EdgeCaseFullyMaskedBatch, ContributesZero) {
   MiniBatch b = RandomBatch(6);
   b.mask.assign(b.mask.size(), 0);
   b.SetWeights(Agg(Aggregation::kTokenMean));
@@ -289,7 +208,7 @@ MiniBatch OneToken(double logprob, double old, double advantage) {
   return b;
 }
 
-TEST(PolicyLoss, LogRatiosAreClampedAtTwentyAndTheClampHasNoGradient) {
+TEST(EdgeCaseLogRatio, IsClampedAtTwentyAndTheClampHasNoGradient) {
   const PolicyLoss loss = Evaluate(PolicyLossSpec{}, OneToken(-1, -50, -1));
   EXPECT_DOUBLE_EQ(loss.loss, std::exp(20));
   EXPECT_EQ(loss.d_logprob[0], 0);
@@ -297,7 +216,7 @@ TEST(PolicyLoss, LogRatiosAreClampedAtTwentyAndTheClampHasNoGradient) {
   EXPECT_DOUBLE_EQ(infinite.loss, std::exp(20));
 }
 
-TEST(PolicyLoss, ANanLogRatioIsAnErrorThatNamesTheRow) {
+TEST(EdgeCaseLogRatio, NanIsAnErrorThatNamesTheRow) {
   MiniBatch b = RandomBatch(8);
   b.SetWeights(Agg(Aggregation::kTokenMean));
   b.mask[b.Begin(3)] = 1;

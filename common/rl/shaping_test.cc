@@ -24,7 +24,7 @@ std::vector<double> RewardsAfter(const ShapingSpec& spec, std::vector<ShapingRow
   return rewards;
 }
 
-TEST(Shaping, ATruncatedRowIsZeroedScaledSetOrMasked) {
+TEST(EdgeCaseTruncatedResponse, IsZeroedScaledSetOrMasked) {
   std::vector<ShapingRow> group = Group(1);
   group[0].truncated = true;
   ShapingSpec spec;

@@ -140,6 +140,15 @@ TEST(RowAccuracy, UndoesTheScaleOfTheFirstRuleBasedComponent) {
   EXPECT_EQ(RowAccuracy(group, row, {}), 1);
 }
 
+TEST(EdgeCaseTruncatedResponse, WithoutShapingItKeepsTheVerifiersReward) {
+  std::vector<Group> groups = MakeGroups(1, 3);
+  groups[0].rows[0].finish = FinishReason::kLength;
+  COHORT_ASSERT_OK_AND_ASSIGN(const TrainBatch batch, PrepareBatch(groups, AlgorithmSpec{}, 0));
+  EXPECT_EQ(batch.rows[0].reward, groups[0].rows[0].reward);
+  EXPECT_GT(batch.ValidTokens(batch.rows[0]), 0);
+  EXPECT_TRUE(batch.rows[0].scorable);
+}
+
 TEST(PrepareBatch, ShapesRewardsAndAppliesTheRowFilter) {
   std::vector<Group> groups = MakeGroups(1, 3);
   groups[0].rows[0].finish = FinishReason::kLength;

@@ -155,7 +155,7 @@ TEST(Trainer, TwoRanksGiveTheSameWeightsAsOne) {
   }
 }
 
-TEST(Trainer, ARankWithoutWorkTakesPartInEverything) {
+TEST(EdgeCaseFullyMaskedBatch, ARankWithoutWorkTakesPartInEverything) {
   const std::vector<Group> groups = MakeGroups(1, 4);  // one piece for two ranks
   const Outcome one = TrainAlone(TinyOptions(), groups);
   const Outcome two = TrainTogether(2, TinyOptions(), groups);
@@ -239,7 +239,20 @@ TEST(Trainer, CorrectionWeightsDifferFromOneWhenThePoliciesDo) {
   EXPECT_LT(out.report.mismatch.Ess(), 0.999);
 }
 
-TEST(Trainer, ABatchOfEqualRewardsMakesNoStepUnlessAskedTo) {
+TEST(EdgeCaseOldLogprobMissing, BypassTakesTheSamplers) {
+  TrainerOptions options = TinyOptions();
+  const std::vector<Group> groups = MakeGroups(3, 4);  // log-probs that are not the model's
+  options.algorithm.offpolicy.kind = OffPolicy::kNone;
+  const PolicyStats own = TrainAlone(options, groups, at::kDouble, 1).report.stats;
+  EXPECT_NEAR(own.ratio / own.tokens, 1, 1e-9);
+  options.algorithm.offpolicy.kind = OffPolicy::kBypass;
+  const Outcome bypass = TrainAlone(options, groups, at::kDouble, 1);
+  const PolicyStats& stats = bypass.report.stats;
+  EXPECT_NEAR(stats.ppo_kl / stats.tokens, bypass.report.mismatch.Kl(), 1e-6);
+  EXPECT_GT(std::abs(stats.ratio / stats.tokens - 1), 1e-3);
+}
+
+TEST(EdgeCaseAllGroupsDegenerate, MakesNoStepUnlessAskedTo) {
   std::vector<Group> groups = MakeGroups(2, 3);
   for (Group& group : groups) {
     for (Row& row : group.rows) row.reward = 0.9, row.rewards = {0.9f};
@@ -258,7 +271,7 @@ TEST(Trainer, ABatchOfEqualRewardsMakesNoStepUnlessAskedTo) {
   EXPECT_GT(WeightDifference(*stepped.model, *TinyTrainModel(at::kDouble)), 0);  // weight decay
 }
 
-TEST(Trainer, UnscorableAbortedAndMaskedTokensCarryNoLoss) {
+TEST(EdgeCaseUnparsableGold, UnscorableAbortedAndMaskedTokensCarryNoLoss) {
   std::vector<Group> groups = MakeGroups(2, 4);
   groups[0].rows[2].unscorable = true;
   groups[0].rows[3].finish = FinishReason::kAborted;

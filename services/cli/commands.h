@@ -15,7 +15,7 @@
 namespace cohort {
 
 struct TrainArgs {
-  std::string config;                  // -c FILE
+  std::string config;                  // -c FILE, or a recipe's name
   std::vector<std::string> overrides;  // --set key=value
   std::optional<int> workers;          // --workers N: rollout.workers
   std::string out;                     // --out DIR: run.out; empty: as configured
@@ -29,6 +29,9 @@ struct ConfigCheckArgs {
   std::vector<std::string> overrides;
 };
 int RunConfigCheck(const ConfigCheckArgs& args);
+
+int RunRecipes();                             // lists them, one line each
+int RunRecipesShow(const std::string& name);  // its fields and what differs from grpo
 
 struct StatusArgs {
   std::string learner;  // HOST:PORT; empty: the newest runs/*/address

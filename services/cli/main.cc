@@ -17,7 +17,7 @@ namespace {
 using Action = std::function<int()>;
 
 void AddConfigOptions(CLI::App* command, std::string* config, std::vector<std::string>* overrides) {
-  command->add_option("-c,--config", *config, "Configuration file (YAML)")
+  command->add_option("-c,--config", *config, "Configuration file (YAML), or the name of a recipe")
       ->required()
       ->type_name("FILE");
   command->add_option("--set", *overrides, "Override one value, as in optimizer.lr=1e-6")
@@ -53,6 +53,17 @@ void AddConfigCheck(CLI::App* app, Action* action) {
       "check", "Resolve, validate and print every value and every batch size");
   AddConfigOptions(check, &args->config, &args->overrides);
   check->callback([=] { *action = [args] { return RunConfigCheck(*args); }; });
+}
+
+void AddRecipes(CLI::App* app, Action* action) {
+  CLI::App* recipes = app->add_subcommand("recipes", "List the methods that come with Cohort");
+  recipes->require_subcommand(0, 1);
+  auto name = std::make_shared<std::string>();
+  CLI::App* show =
+      recipes->add_subcommand("show", "Every field of one, and what differs from grpo");
+  show->add_option("name", *name, "Recipe")->required()->type_name("NAME");
+  recipes->callback(
+      [=] { *action = [=] { return show->parsed() ? RunRecipesShow(*name) : RunRecipes(); }; });
 }
 
 void AddStatus(CLI::App* app, Action* action) {
@@ -255,6 +266,7 @@ int Main(int argc, char** argv) {
   AddLogprobs(&app, &action);
   AddTokenize(&app, &action);
   AddConfigCheck(&app, &action);
+  AddRecipes(&app, &action);
   AddStatus(&app, &action);
   AddVectors(&app, &action);
   try {

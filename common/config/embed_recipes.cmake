@@ -1,0 +1,15 @@
+# Writes a C++ file that holds the text of every recipe, so that `cohort` knows them wherever it is
+# installed.  cmake -DOUT=FILE -DRECIPES="a.yaml;b.yaml" -P embed_recipes.cmake
+set(_out "// Made from recipes/*.yaml by common/config/embed_recipes.cmake.\n")
+string(APPEND _out "#include \"common/config/recipes.h\"\n\nnamespace cohort::internal {\n\n")
+string(APPEND _out "const EmbeddedRecipe kRecipes[] = {\n")
+list(SORT RECIPES)
+foreach(_file IN LISTS RECIPES)
+  get_filename_component(_name "${_file}" NAME_WE)
+  file(READ "${_file}" _text)
+  string(APPEND _out "{\"${_name}\", R\"recipe(${_text})recipe\"},\n")
+endforeach()
+list(LENGTH RECIPES _count)
+string(APPEND _out "};\nconst size_t kRecipeCount = ${_count};\n\n}  // namespace cohort::internal\n")
+file(WRITE "${OUT}.new" "${_out}")
+file(RENAME "${OUT}.new" "${OUT}")
