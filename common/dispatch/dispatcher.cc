@@ -212,7 +212,12 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
                                           [](const Row& row) { return row.unscorable; });
   std::optional<OrdinalEnd> end;
   if (all_unscorable) {
-    end = OrdinalEnd::kUnscorable;
+    // Others take its place, up to a batch's worth: while a reward is broken the rest fill the
+    // batch as they are, without a loss, so that the step goes on.
+    const auto dropped = dropped_.find(std::string(OrdinalEndName(OrdinalEnd::kUnscorable)));
+    if (dropped == dropped_.end() || dropped->second < options_.groups_per_step) {
+      end = OrdinalEnd::kUnscorable;
+    }
   } else if (filter_) {
     end = filter_(group);
   }

@@ -195,6 +195,19 @@ TEST_F(DispatcherTest, FilteredGroupsAreReplacedUpToExactlyTheBatchSize) {
   EXPECT_EQ(batch->dropped.at("all_wrong"), 1);
 }
 
+TEST_F(DispatcherTest, ABrokenRewardDoesNotHoldUpTheStep) {
+  Start({.groups_per_step = 2}, [](const Group&) { return OrdinalEnd::kUnscorable; });
+  for (int i = 0; i < 4; ++i) {
+    Group group = Answer(Lease(), 0);
+    for (Row& row : group.rows) row.unscorable = true;
+    dispatcher_->Deliver("w", group);
+  }
+  auto batch = dispatcher_->TakeBatch(0, absl::Now() + absl::Seconds(10));
+  COHORT_ASSERT_OK(batch);
+  EXPECT_EQ(batch->groups.size(), 2u);
+  EXPECT_EQ(batch->dropped.at("unscorable"), 2);
+}
+
 TEST_F(DispatcherTest, DynamicSamplingStopsAtItsBoundWithANamedAlert) {
   Start({.groups_per_step = 2, .max_prompts_per_batch = 3},
         [](const Group&) { return OrdinalEnd::kAllWrong; });

@@ -48,8 +48,7 @@ class Evaluation {
     options.path = args_.data;
     options.seed = args_.seed;
     COHORT_ASSIGN_OR_RETURN(source_, MakeSource(options));
-    COHORT_ASSIGN_OR_RETURN(rewards_,
-                            RewardSet::Create({RewardComponent{kTaskReward, 1, {}}}, args_.seed));
+    COHORT_ASSIGN_OR_RETURN(rewards_, RewardSet::Create({}, args_.seed));
     split_ = args_.split == "train" ? Split::kTrain : Split::kHeldout;
     const uint64_t size = source_->Size(split_);
     const auto asked = static_cast<uint64_t>(args_.prompts);
