@@ -15,6 +15,7 @@ find_package(benchmark REQUIRED CONFIG)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(libre2 REQUIRED IMPORTED_TARGET re2)
 pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)
 
 find_program(CCACHE_PROGRAM ccache)

@@ -21,6 +21,7 @@ DIRECT = {
     "text": [],
     "tasks": ["text"],
     "rewards": ["text"],
+    "reward_service": ["rewards", "rpc"],
     "rl": [],
     "wire": ["rl", "rpc"],
     "dispatch": ["rl", "concurrency"],

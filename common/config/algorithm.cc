@@ -1,5 +1,6 @@
 #include "common/config/algorithm.h"
 
+#include <set>
 #include <string>
 #include <utility>
 
@@ -29,10 +30,12 @@ absl::StatusOr<E> Chosen(const std::string& field, const google::protobuf::Messa
   return ParseName<E>(field, part->name());
 }
 
-// Rule-based verifiers that algorithms.md has no name for.
+// Outcome rewards that algorithms.md has no name for.
 bool StandsAsRuleMath(const std::string& name) {
-  return name == "task" || name == "rule_last_integer" || name == "rule_sorting" ||
-         name == "rule_countdown";
+  static const auto* const kNames = new std::set<std::string>{
+      "task",       "rule_last_integer", "rule_sorting", "rule_countdown", "rule_number",
+      "rule_units", "rule_choice",       "rule_exact",   "rule_regex",     "service"};
+  return kNames->count(name) > 0;
 }
 
 absl::Status MapReward(const v1::Reward& in, AlgorithmSpec* out) {

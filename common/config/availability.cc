@@ -39,9 +39,10 @@ std::string Text(const google::protobuf::EnumDescriptor* type, E value) {
 }  // namespace
 
 std::vector<std::string> VerifierChoices() {
-  return {"rule_math",         "rule_gsm8k",   "rule_dapo",
-          "rule_last_integer", "rule_sorting", "rule_countdown",
-          "format_boxed",      "contains",     "random"};
+  return {"rule_math",    "rule_gsm8k",     "rule_dapo",   "rule_last_integer",
+          "rule_sorting", "rule_countdown", "rule_number", "rule_units",
+          "rule_choice",  "rule_exact",     "rule_regex",  "format_boxed",
+          "contains",     "random",         "code_tests"};
 }
 
 std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
@@ -49,6 +50,7 @@ std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
   Availability have;
   Names sources = VerifierChoices();
   sources.insert(sources.begin(), "task");
+  sources.push_back("service");
   for (const v1::RewardComponent& source : algorithm.reward().sources()) {
     have.Check("algorithm.reward.sources[].name", source.name(), sources);
   }

@@ -1,8 +1,10 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -186,11 +188,62 @@ void CheckEval(const v1::EvalSection& eval, Mistakes* out) {
   }
 }
 
+bool RunsCode(const v1::RunConfig& config) {
+  const auto is_code = [](const std::string& name) { return name == "code_tests"; };
+  return absl::c_any_of(config.algorithm().reward().sources(),
+                        [&](const auto& source) { return is_code(source.name()); }) ||
+         absl::c_any_of(config.data().sources(),
+                        [&](const auto& source) { return is_code(source.reward()); }) ||
+         absl::c_any_of(config.eval().sources(),
+                        [&](const auto& source) { return is_code(source.reward()); });
+}
+
+void CheckRewardSources(const v1::RunConfig& config, Mistakes* out) {
+  std::set<std::pair<std::string, std::string>> names;
+  const v1::Reward& reward = config.algorithm().reward();
+  for (int i = 0; i < reward.sources_size(); ++i) {
+    const v1::RewardComponent& source = reward.sources(i);
+    const std::string field = absl::StrCat("algorithm.reward.sources[", i, "]");
+    if (!names.emplace(source.name(), source.label()).second) {
+      out->Add(field, ": ", source.name(), " is there twice; give each a label of its own");
+    }
+    if (source.name() == "service")
+      CheckListen(absl::StrCat(field, ".address"), source.address(), out);
+    if (source.name() == "contains" && source.text().empty()) {
+      out->Add(field, ".text: expected what is looked for, found nothing");
+    }
+    if (source.has_compat() && source.compat() != "string") {
+      out->OneOf(absl::StrCat(field, ".compat"), source.compat(), {"string"});
+    }
+    if (source.has_timeout_seconds()) {
+      out->Above(absl::StrCat(field, ".timeout_seconds"), source.timeout_seconds(), 0);
+    }
+  }
+}
+
+void CheckReward(const v1::RunConfig& config, Mistakes* out) {
+  const v1::RewardSection& reward = config.reward();
+  CheckRewardSources(config, out);
+  out->Above("reward.timeout_seconds", reward.timeout_seconds(), 0);
+  out->AtLeast("reward.threads", reward.threads(), 1);
+  if (RunsCode(config) && reward.code().interpreter().empty()) {
+    out->Add(
+        "reward.code.interpreter: code_tests runs programs and needs an interpreter, found "
+        "none; set it, such as [python3, -I]");
+  }
+  out->Above("reward.code.seconds", reward.code().seconds(), 0);
+  out->AtLeast("reward.code.memory_mib", reward.code().memory_mib(), 16);
+  out->AtLeast("reward.code.output_kib", reward.code().output_kib(), 1);
+  out->Above("reward.service.timeout_seconds", reward.service().timeout_seconds(), 0);
+  out->AtLeast("reward.service.batch", reward.service().batch(), 1);
+  out->AtLeast("reward.service.failures", reward.service().failures(), 0);
+  out->Above("reward.service.pause_seconds", reward.service().pause_seconds(), 0);
+}
+
 void CheckRest(const v1::RunConfig& config, Mistakes* out) {
   out->AtLeast("checkpoint.every_steps", config.checkpoint().every_steps(), 0);
   out->AtLeast("checkpoint.keep_last", config.checkpoint().keep_last(), 1);
-  out->Above("reward.timeout_seconds", config.reward().timeout_seconds(), 0);
-  out->AtLeast("reward.threads", config.reward().threads(), 1);
+  CheckReward(config, out);
   out->OneOf("weights.codec", config.weights().codec(), {"auto", "raw", "xor_zstd"});
   out->AtLeast("weights.keep_versions", config.weights().keep_versions(), 1);
   out->AtLeast("weights.block_kib", config.weights().block_kib(), 4);

@@ -225,8 +225,12 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
   });
   std::optional<OrdinalEnd> end;
   if (all_unscorable) {
-    end = OrdinalEnd::kUnscorable;
     last_trouble_ = FirstNote(group);
+    // Others take its place, up to a batch's worth: while a reward is broken the rest fill the
+    // batch as they are, without a loss, so that the step goes on.
+    if (drops_.Count(OrdinalEnd::kUnscorable) < options_.groups_per_step) {
+      end = OrdinalEnd::kUnscorable;
+    }
   } else if (filter_) {
     end = filter_(group);
   }

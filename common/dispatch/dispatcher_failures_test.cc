@@ -124,27 +124,6 @@ TEST_F(DispatcherTest, AnEvaluationPromptThatEndsEveryWorkerItMeetsIsGivenUp) {
   EXPECT_TRUE(groups[0].rows.empty());
 }
 
-TEST_F(DispatcherTest, ARunThatCanScoreNothingStopsAtItsBoundAndSaysWhy) {
-  Start({.groups_per_step = 2, .max_prompts_per_batch = 6});
-  const auto unscorable = [&] {
-    Group group = Answer(Lease(), 0);
-    for (Row& row : group.rows) {
-      row.unscorable = true;
-      row.note = "task: the reward is nan";
-    }
-    dispatcher_->Deliver("w", std::move(group));
-  };
-  for (int i = 0; i < 4; ++i) unscorable();
-  EXPECT_THAT(dispatcher_->TakeBatch(0, absl::Now()),
-              StatusIs(absl::StatusCode::kDeadlineExceeded,
-                       AllOf(HasSubstr("unscorable 4"), HasSubstr("the reward is nan"))));
-  unscorable();
-  EXPECT_THAT(dispatcher_->TakeBatch(0, absl::InfiniteFuture()),
-              StatusIs(absl::StatusCode::kResourceExhausted,
-                       AllOf(HasSubstr("ALERT no_trainable_groups"), HasSubstr("unscorable 5"),
-                             HasSubstr("the reward is nan"))));
-}
-
 TEST_F(DispatcherTest, WhatEndsOnBehalfOfALaterBatchIsCountedThere) {
   Start({.groups_per_step = 2, .max_staleness = 1, .max_prompts_per_batch = 3},
         [](const Group& group) -> std::optional<OrdinalEnd> {

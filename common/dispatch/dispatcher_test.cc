@@ -110,6 +110,19 @@ TEST_F(DispatcherTest, FilteredGroupsAreReplacedUpToExactlyTheBatchSize) {
   EXPECT_EQ(batch->dropped.at("all_wrong"), 1);
 }
 
+TEST_F(DispatcherTest, ABrokenRewardDoesNotHoldUpTheStep) {
+  Start({.groups_per_step = 2}, [](const Group&) { return OrdinalEnd::kUnscorable; });
+  for (int i = 0; i < 4; ++i) {
+    Group group = Answer(Lease(), 0);
+    for (Row& row : group.rows) row.unscorable = true;
+    dispatcher_->Deliver("w", group);
+  }
+  auto batch = dispatcher_->TakeBatch(0, absl::Now() + absl::Seconds(10));
+  COHORT_ASSERT_OK(batch);
+  EXPECT_EQ(batch->groups.size(), 2u);
+  EXPECT_EQ(batch->dropped.at("unscorable"), 2);
+}
+
 TEST_F(DispatcherTest, AGroupOlderThanTheBoundEndsStaleAndIsReplaced) {
   Start({.groups_per_step = 1, .max_staleness = 1});
   const IssuedLease a = Lease(), b = Lease();

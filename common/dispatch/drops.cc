@@ -31,6 +31,12 @@ std::map<std::string, int64_t> Drops::Take(uint64_t ordinal) {
   return taken;
 }
 
+int64_t Drops::Count(OrdinalEnd end) const {
+  int64_t count = 0;
+  for (const auto& [ordinal, how] : ends_) count += how == end ? 1 : 0;
+  return count;
+}
+
 bool Drops::MostlyBroken() const {
   size_t broken = 0;
   for (const auto& [ordinal, end] : ends_) broken += Broken(end) ? 1 : 0;

@@ -22,6 +22,7 @@ class Drops {
   std::map<std::string, int64_t> Take(uint64_t ordinal);
   // More were lost to what is broken (no verdict, failed workers) than filtered.
   bool MostlyBroken() const;
+  int64_t Count(OrdinalEnd end) const;
   bool empty() const { return ends_.empty(); }
   size_t size() const { return ends_.size(); }
   std::string Describe() const;  // "all_wrong 3, unscorable 1"

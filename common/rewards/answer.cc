@@ -200,6 +200,17 @@ std::string CanonicalAnswer(absl::string_view answer) {
   return absl::StrCat("text:", Trim(answer));
 }
 
+std::optional<std::string> CanonicalNumber(absl::string_view answer) {
+  if (answer.size() <= kMaxStructuredBytes) {
+    const auto number = ParseExactNumber(DropName(DropUnits(DropDecoration(answer))));
+    if (number) return number->ToString();
+  }
+  auto decimal = CanonicalDecimal(answer);
+  if (!decimal || decimal->size() > kMaxStructuredBytes) return decimal;
+  const auto number = ParseExactNumber(*decimal);
+  return number ? number->ToString() : decimal;
+}
+
 bool AnswersEqual(absl::string_view a, absl::string_view b) {
   return CanonicalAnswer(a) == CanonicalAnswer(b);
 }

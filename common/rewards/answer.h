@@ -14,6 +14,9 @@ namespace cohort {
 // reflexive, symmetric and transitive. Takes any bytes in bounded time.
 std::string CanonicalAnswer(absl::string_view answer);
 
+// The canonical text where the answer is one number (of any length), else nullopt.
+std::optional<std::string> CanonicalNumber(absl::string_view answer);
+
 bool AnswersEqual(absl::string_view a, absl::string_view b);
 
 }  // namespace cohort

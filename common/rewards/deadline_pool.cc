@@ -33,7 +33,8 @@ RewardVerdict RunSafely(const std::function<RewardVerdict()>& work) {
   try {
     return work();
   } catch (const std::exception& error) {
-    return {Outcome::kUnscorable, 0, absl::StrCat("the verifier failed: ", error.what())};
+    return {Outcome::kUnscorable, 0, absl::StrCat("the verifier failed: ", error.what()),
+            cause::kCrash};
   }
 }
 

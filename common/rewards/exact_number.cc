@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kMaxTerms = 32;
 constexpr int kMaxPower = 64;
-constexpr int64_t kMaxRadicand = 1'000'000'000;  // trial division takes 31,623 steps
+constexpr int64_t kMaxRadicand = 1'000'000'000;  // trial division takes 1,000 steps
 
 std::optional<Int128> CheckedMultiply(Int128 a, Int128 b) {
   Int128 out;
@@ -71,14 +71,20 @@ std::optional<SquareParts> SplitSquare(Int128 n) {
     return parts;
   }
   if (n > kMaxRadicand) return std::nullopt;
-  auto rest = static_cast<int64_t>(n);
-  for (int64_t p = 2; p * p <= rest; ++p) {
+  // Once no prime up to its cube root divides it, the rest is 1, a prime, a product of two, or a
+  // square of one.
+  auto rest = static_cast<uint32_t>(n);
+  for (uint32_t p = 2; uint64_t{p} * p * p <= rest; ++p) {
     int count = 0;
     for (; rest % p == 0; ++count) rest /= p;
     for (int i = 0; i < count / 2; ++i) parts.square *= p;
     if (count % 2 == 1) parts.free *= p;
   }
-  parts.free *= rest;
+  if (const Int128 root = rest == 1 ? 1 : FloorRoot(rest); root * root == rest) {
+    parts.square *= root;
+  } else {
+    parts.free *= rest;
+  }
   return parts;
 }
 
@@ -214,7 +220,11 @@ std::optional<ExactNumber> Divide(const ExactNumber& a, const ExactNumber& b) {
 std::optional<ExactNumber> Power(const ExactNumber& a, int exponent) {
   if (std::abs(exponent) > kMaxPower * 2) return std::nullopt;
   std::optional<ExactNumber> out = ExactNumber(Rational::FromInteger(1));
-  for (int i = 0; out && i < std::abs(exponent); ++i) out = Multiply(*out, a);
+  std::optional<ExactNumber> square = a;
+  for (int rest = std::abs(exponent); rest > 0 && out; rest /= 2) {
+    if (rest % 2 == 1) out = square ? Multiply(*out, *square) : std::nullopt;
+    if (rest > 1 && square) square = Multiply(*square, *square);
+  }
   if (!out || exponent >= 0) return out;
   return Divide(ExactNumber(Rational::FromInteger(1)), *out);
 }

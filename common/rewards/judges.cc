@@ -10,6 +10,7 @@
 #include "common/rewards/exact_number.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/normalize.h"
+#include "common/rewards/reply.h"
 
 namespace cohort {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 constexpr Judgement kNoGold = {Outcome::kUnscorable, "the prompt has no gold answer"};
 constexpr Judgement kBadGold = {Outcome::kUnscorable, "the gold answer is not a number"};
 constexpr size_t kBoxWindow = 100;  // characters
+constexpr size_t kMaxIntegers = 10000;
 
 Judgement Verdict(bool correct) { return {correct ? Outcome::kCorrect : Outcome::kWrong}; }
 constexpr Judgement kUnparsable = {Outcome::kUnparsable};
@@ -39,9 +41,10 @@ absl::string_view AfterMark(absl::string_view gold) {
   return absl::StripAsciiWhitespace(mark == absl::string_view::npos ? gold : gold.substr(mark + 5));
 }
 
+// The first kMaxIntegers integers of a text.
 std::vector<std::string> Integers(absl::string_view text) {
   std::vector<std::string> found;
-  for (size_t i = 0; i < text.size();) {
+  for (size_t i = 0; i < text.size() && found.size() < kMaxIntegers;) {
     size_t end = i;
     while (end < text.size() && absl::ascii_isdigit(static_cast<unsigned char>(text[end]))) ++end;
     if (end > i) {
@@ -54,19 +57,9 @@ std::vector<std::string> Integers(absl::string_view text) {
   return found;
 }
 
-absl::string_view LastLine(absl::string_view text) {
-  text = absl::StripTrailingAsciiWhitespace(text);
-  const size_t line_end = text.rfind('\n');
-  return absl::StripAsciiWhitespace(
-      line_end == absl::string_view::npos ? text : text.substr(line_end + 1));
-}
-
 // What stands between the last <answer> and </answer>, else the last line.
 absl::string_view Reply(absl::string_view text) {
-  const size_t open = text.rfind("<answer>");
-  if (open == absl::string_view::npos) return LastLine(text);
-  text.remove_prefix(open + 8);
-  return absl::StripAsciiWhitespace(text.substr(0, text.find("</answer>")));
+  return ExtractTagged(text).value_or(LastLine(text));
 }
 
 // "8 * 3 = 24" -> "8 * 3"; "$8 \times 3$" -> "8 \times 3".

@@ -26,5 +26,13 @@ Judgement JudgeLastInteger(absl::string_view completion, const RewardPrompt& pro
 Judgement JudgeSorting(absl::string_view completion, const RewardPrompt& prompt, bool compat);
 // An expression that uses each of the column `numbers` once and has the answer's value.
 Judgement JudgeCountdown(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+// The reply, or the last number in it, compared by value.
+Judgement JudgeNumber(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+// The reply as a number with a unit (quantity.h).
+Judgement JudgeQuantity(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+// The letter of a choice, or the text of one of the column `choices`.
+Judgement JudgeChoice(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+// The reply, or the completion as a whole, byte for byte but for white space around it.
+Judgement JudgeExact(absl::string_view completion, const RewardPrompt& prompt, bool compat);
 
 }  // namespace cohort

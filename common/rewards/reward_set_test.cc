@@ -67,6 +67,49 @@ TEST(RewardSetTest, TheDefaultIsTheTasksOwnReward) {
   EXPECT_THAT(row.note, HasSubstr("rule_nothing"));
 }
 
+// Scores by row: half of the row's number; no verdict for row 2.
+class RowScorer final : public BatchScorer {
+ public:
+  std::vector<RewardVerdict> Score(absl::Span<const RewardInput> inputs) override {
+    std::vector<RewardVerdict> verdicts;
+    for (const RewardInput& input : inputs) {
+      verdicts.push_back({Outcome::kValue, input.row / 2.0, "", "", {1.0 * input.row}});
+      if (input.row == 2) verdicts.back() = {Outcome::kUnscorable, 0, "lost", cause::kMissing, {}};
+    }
+    return verdicts;
+  }
+  const std::vector<std::string>& PartNames() const override { return parts_; }
+
+ private:
+  const std::vector<std::string> parts_ = {"length"};
+};
+
+TEST(RewardSetTest, BatchScorersStandBesideVerifiersAndShowTheirParts) {
+  COHORT_ASSERT_OK_AND_ASSIGN(
+      const auto set,
+      RewardSet::Create(
+          {{"service", 2, {}, "style", std::make_shared<RowScorer>()}, {kTaskReward, 1, {}}}, 1));
+  EXPECT_THAT(set->names(), ElementsAre("service:style", "service:style.length", "task"));
+  const auto rows = set->Score(Inputs({"8", "7", "7"}));
+  EXPECT_THAT(rows[1].components, ElementsAre(0.5, 1, 1));
+  EXPECT_EQ(rows[1].total, 2);
+  EXPECT_TRUE(rows[1].correct);
+  EXPECT_TRUE(rows[2].unscorable);
+  EXPECT_STREQ(rows[2].cause, cause::kMissing);
+  EXPECT_THAT(rows[2].components, ElementsAre(0, 0, 1));
+}
+
+TEST(RewardSetTest, TwoComponentsOfOneNameNeedLabels) {
+  VerifierOptions one, other;
+  one.pattern = "a";
+  other.pattern = "b";
+  EXPECT_FALSE(RewardSet::Create({{"rule_regex", 1, one}, {"rule_regex", 1, other, ""}}, 1).ok());
+  COHORT_ASSERT_OK_AND_ASSIGN(
+      const auto set,
+      RewardSet::Create({{"rule_regex", 1, one, "a"}, {"rule_regex", 1, other, "b", nullptr}}, 1));
+  EXPECT_THAT(set->Score(Inputs({"xbx"}))[0].components, ElementsAre(0, 1));
+}
+
 TEST(RewardSetTest, UnknownComponentsAreRefused) {
   EXPECT_THAT(RewardSet::Create({{"rule_x", 1, {}}}, 1),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("rule_x")));

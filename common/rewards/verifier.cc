@@ -7,8 +7,10 @@
 #include "absl/strings/str_join.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
+#include "common/rewards/code_tests.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/judges.h"
+#include "common/rewards/regex_verifier.h"
 #include "common/text/json.h"
 
 namespace cohort {
@@ -40,7 +42,8 @@ class JudgedVerifier final : public Verifier {
                          : judgement.outcome == Outcome::kWrong      ? scale_.wrong
                          : judgement.outcome == Outcome::kUnparsable ? scale_.unparsable
                                                                      : 0;
-    return {judgement.outcome, value, judgement.note};
+    return {judgement.outcome, value, judgement.note,
+            judgement.outcome == Outcome::kUnscorable ? cause::kNoGold : ""};
   }
 
  private:
@@ -96,18 +99,24 @@ constexpr JudgeEntry kJudges[] = {
     {"rule_math", JudgeMath, kZeroOne},       {"rule_gsm8k", JudgeGsm8k, kZeroOne},
     {"rule_dapo", JudgeDapo, kPlusMinus},     {"rule_last_integer", JudgeLastInteger, kZeroOne},
     {"rule_sorting", JudgeSorting, kZeroOne}, {"rule_countdown", JudgeCountdown, kZeroOne},
+    {"rule_number", JudgeNumber, kZeroOne},   {"rule_units", JudgeQuantity, kZeroOne},
+    {"rule_choice", JudgeChoice, kZeroOne},   {"rule_exact", JudgeExact, kZeroOne},
 };
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const RewardPrompt>> MakeRewardPrompt(absl::string_view columns_json,
                                                                      absl::string_view reward,
-                                                                     GroupId group_id) {
+                                                                     GroupId group_id,
+                                                                     std::string text,
+                                                                     std::vector<int32_t> ids) {
   auto prompt = std::make_shared<RewardPrompt>();
   prompt->group_id = group_id;
   prompt->reward = std::string(reward);
-  COHORT_ASSIGN_OR_RETURN(prompt->columns,
-                          ParseJson(columns_json.empty() ? "{}" : columns_json, "prompt columns"));
+  prompt->columns_json = std::string(columns_json.empty() ? "{}" : columns_json);
+  prompt->text = std::move(text);
+  prompt->ids = std::move(ids);
+  COHORT_ASSIGN_OR_RETURN(prompt->columns, ParseJson(prompt->columns_json, "prompt columns"));
   if (!prompt->columns.is_object()) {
     return absl::InvalidArgumentError("prompt columns: expected a JSON object");
   }
@@ -126,7 +135,7 @@ const std::vector<std::string>& VerifierNames() {
   static const auto* const kNames = [] {
     auto* names = new std::vector<std::string>;
     for (const JudgeEntry& entry : kJudges) names->push_back(entry.name);
-    names->insert(names->end(), {"format_boxed", "contains", "random"});
+    names->insert(names->end(), {"rule_regex", "code_tests", "format_boxed", "contains", "random"});
     return names;
   }();
   return *kNames;
@@ -139,6 +148,8 @@ absl::StatusOr<std::unique_ptr<Verifier>> MakeVerifier(absl::string_view name,
       return std::make_unique<JudgedVerifier>(entry.judge, entry.scale, options);
     }
   }
+  if (name == "rule_regex") return MakeRegexVerifier(options);
+  if (name == "code_tests") return MakeCodeVerifier(options);
   if (name == "format_boxed") return std::make_unique<FormatBoxedVerifier>(options);
   if (name == "contains") {
     if (options.text.empty()) {

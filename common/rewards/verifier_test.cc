@@ -140,6 +140,64 @@ TEST(EdgeCaseUnparsableAnswer, IsScorableUnderEveryRule) {
   EXPECT_EQ(Judge("rule_gsm8k", "seven", {{"answer", "#### 7"}}), kUnparsable);
 }
 
+TEST(VerifierTest, NumbersAreComparedByValue) {
+  EXPECT_EQ(Judge("rule_number", "That makes 0.75 in all.", {{"answer", "3/4"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_number", "\\boxed{\\frac{3}{4}}", {{"answer", 0.75}}), kCorrect);
+  EXPECT_EQ(Judge("rule_number", "Answer: 75%", {{"answer", "0.75"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_number", "Answer: it is 1,234", {{"answer", "1234"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_number", "x = 2\\sqrt{3}", {{"answer", "\\sqrt{12}"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_number", "0.333", {{"answer", "1/3"}}), kWrong);
+  EXPECT_EQ(Judge("rule_number", "many", {{"answer", "1/3"}}), kUnparsable);
+  EXPECT_EQ(Judge("rule_number", "3", {{"answer", "many"}}), kUnscorable);
+}
+
+TEST(VerifierTest, UnitsAreConverted) {
+  EXPECT_EQ(Judge("rule_units", "\\boxed{1.5\\text{ km}}", {{"answer", "1500 m"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_units", "Answer: 1500", {{"answer", "1500 m"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_units", "\\boxed{1500\\text{ cm}}", {{"answer", "1500 m"}}), kWrong);
+  EXPECT_EQ(Judge("rule_units", "\\boxed{far}", {{"answer", "1500 m"}}), kUnparsable);
+  EXPECT_EQ(Judge("rule_units", "5", {{"answer", "far"}}), kUnscorable);
+}
+
+TEST(VerifierTest, ChoicesAreLettersOrTheirTexts) {
+  const json columns = {{"answer", 1}, {"choices", {"London", "Paris", "Rome"}}};
+  EXPECT_EQ(Judge("rule_choice", "The answer is (B).", columns), kCorrect);
+  EXPECT_EQ(Judge("rule_choice", "\\boxed{paris}", columns), kCorrect);
+  EXPECT_EQ(Judge("rule_choice", "Answer: A", columns), kWrong);
+  EXPECT_EQ(Judge("rule_choice", "Answer: F", columns), kUnparsable);
+  EXPECT_EQ(Judge("rule_choice", "b", {{"answer", "(B)"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_choice", "b", {{"answer", "both"}}), kUnscorable);
+}
+
+TEST(VerifierTest, ExactTextIsComparedByteForByte) {
+  EXPECT_EQ(Judge("rule_exact", " Paris \n", {{"answer", "Paris"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_exact", "I think\nParis", {{"answer", "Paris"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_exact", "two\nlines", {{"answer", "two\nlines"}}), kCorrect);
+  EXPECT_EQ(Judge("rule_exact", "paris", {{"answer", "Paris"}}), kWrong);
+  EXPECT_EQ(Judge("rule_exact", " \n", {{"answer", "Paris"}}), kUnparsable);
+  EXPECT_EQ(Judge("rule_exact", "x", {{"answer", " "}}), kUnscorable);
+}
+
+TEST(VerifierTest, RegularExpressionsFindExtractOrAreTheAnswer) {
+  VerifierOptions find;
+  find.pattern = "(?i:proof) complete";
+  EXPECT_EQ(Judge("rule_regex", "Proof complete.", json::object(), find), kCorrect);
+  EXPECT_EQ(Judge("rule_regex", "Proof", json::object(), find), kWrong);
+  VerifierOptions extract;
+  extract.pattern = "result: (\\S+)";
+  EXPECT_EQ(Judge("rule_regex", "result: 0.5", {{"answer", "1/2"}}, extract), kCorrect);
+  EXPECT_EQ(Judge("rule_regex", "result: 0.6", {{"answer", "1/2"}}, extract), kWrong);
+  EXPECT_EQ(Judge("rule_regex", "none", {{"answer", "1/2"}}, extract), kUnparsable);
+  EXPECT_EQ(Judge("rule_regex", "none", json::object(), extract), kUnscorable);
+  EXPECT_EQ(Judge("rule_regex", "Answer: 2024-05-01", {{"answer", "\\d{4}-\\d\\d-\\d\\d"}}),
+            kCorrect);
+  EXPECT_EQ(Judge("rule_regex", "Answer: soon", {{"answer", "\\d+"}}), kWrong);
+  EXPECT_EQ(Judge("rule_regex", "x", {{"answer", "(["}}), kUnscorable);
+  VerifierOptions bad;
+  bad.pattern = "([";
+  EXPECT_FALSE(MakeVerifier("rule_regex", bad).ok());
+}
+
 TEST(VerifierTest, SpuriousRewardsIgnoreTheAnswer) {
   EXPECT_EQ((*MakeVerifier("format_boxed", {}))->Verify(Input("\\boxed{9}", json::object())).value,
             1);

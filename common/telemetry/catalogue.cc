@@ -100,6 +100,9 @@ const MetricInfo kRewardDuration{"cohort_reward_duration_seconds", kH,
                                  "Seconds to score one response.", Buckets::kSeconds};
 const MetricInfo kRewardUnscorable{"cohort_reward_unscorable_total", kC,
                                    "Responses without a verdict, by reason."};
+const MetricInfo kRewardLimits{
+    "cohort_reward_limits_total", kC,
+    "Responses whose program ran into a limit of time, memory or output: wrong."};
 const MetricInfo kWeightSyncDuration{"cohort_weight_sync_duration_seconds", kH,
                                      "Seconds from announcement to applied weight version.",
                                      Buckets::kSeconds};
@@ -158,6 +161,7 @@ absl::Span<const MetricInfo* const> Catalogue() {
                                            &kRolloutConnected,
                                            &kRewardDuration,
                                            &kRewardUnscorable,
+                                           &kRewardLimits,
                                            &kWeightSyncDuration,
                                            &kWeightSyncBytes,
                                            &kWeightSyncFailures,

@@ -140,6 +140,7 @@ extern const MetricInfo kRolloutWaitingSequences;
 extern const MetricInfo kRolloutConnected;
 extern const MetricInfo kRewardDuration;
 extern const MetricInfo kRewardUnscorable;  // reason
+extern const MetricInfo kRewardLimits;      // limit
 extern const MetricInfo kWeightSyncDuration;
 extern const MetricInfo kWeightSyncBytes;
 extern const MetricInfo kWeightSyncFailures;  // reason

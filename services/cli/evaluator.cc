@@ -43,8 +43,7 @@ absl::StatusOr<std::unique_ptr<Evaluator>> Evaluator::Create(const EvaluatorOpti
                                                              const Tokenizer* tokenizer) {
   std::unique_ptr<Evaluator> evaluator(new Evaluator(options, tokenizer));
   COHORT_ASSIGN_OR_RETURN(evaluator->source_, MakeSource(options.source));
-  COHORT_ASSIGN_OR_RETURN(evaluator->rewards_,
-                          RewardSet::Create({RewardComponent{kTaskReward, 1, {}}}, options.seed));
+  COHORT_ASSIGN_OR_RETURN(evaluator->rewards_, RewardSet::Create({}, options.seed));
   evaluator->count_ = CountProblems(*evaluator->source_, options.split, options.prompts);
   return evaluator;
 }

@@ -353,8 +353,7 @@ class Analyses {
     if (source_options.path.empty()) source_options.task = header.value("source", std::string());
     source_options.seed = header.value("seed", uint64_t{0});
     COHORT_ASSIGN_OR_RETURN(const auto source, MakeSource(source_options));
-    COHORT_ASSIGN_OR_RETURN(const auto rewards,
-                            RewardSet::Create({RewardComponent{kTaskReward, 1, {}}}, 0));
+    COHORT_ASSIGN_OR_RETURN(const auto rewards, RewardSet::Create({}, 0));
     COHORT_ASSIGN_OR_RETURN(const std::vector<int32_t> cue,
                             local.tokenizer->Encode(options_.early_answer, false));
     COHORT_ASSIGN_OR_RETURN(const auto engine, MakeLocalEngine(local, 64));

@@ -5,35 +5,17 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 
 namespace cohort {
-
-absl::StatusOr<std::unique_ptr<RewardSet>> MakeRewards(const v1::RunConfig& config) {
-  const v1::Reward& reward = config.algorithm().reward();
-  std::vector<RewardComponent> components;
-  for (const v1::RewardComponent& source : reward.sources()) {
-    RewardComponent component;
-    component.name = source.name();
-    component.weight = source.weight();
-    component.options.probability = source.p();
-    component.options.text = source.text();
-    component.options.scale = RewardScale{.correct = reward.scale().correct(),
-                                          .wrong = reward.scale().wrong(),
-                                          .unparsable = reward.scale().unparsable()};
-    components.push_back(std::move(component));
-  }
-  return RewardSet::Create(std::move(components), config.run().seed(),
-                           {.timeout = absl::Seconds(config.reward().timeout_seconds()),
-                            .threads = config.reward().threads()});
-}
 
 RewardRunner::RewardRunner(RewardSet* rewards, const Tokenizer* tokenizer, MetricRegistry* metrics,
                            Done done)
     : rewards_(rewards),
       tokenizer_(tokenizer),
       duration_(metrics->Histogram(metric::kRewardDuration)),
-      unscorable_(metrics->Counter(metric::kRewardUnscorable, {{"reason", "no_verdict"}})),
+      metrics_(metrics),
       done_(std::move(done)),
       queue_(/*capacity=*/64),
       thread_([this] { Run(); }) {}
@@ -59,18 +41,39 @@ void RewardRunner::Run() {
   }
 }
 
+void RewardRunner::Count(const RowReward& row, const std::string& note) {
+  for (const char* limit : row.limits) {
+    metrics_->Counter(metric::kRewardLimits, {{"limit", limit}}).Add();
+  }
+  if (!row.unscorable) return;
+  const std::string reason = *row.cause == '\0' ? "no_verdict" : row.cause;
+  metrics_->Counter(metric::kRewardUnscorable, {{"reason", reason}}).Add();
+  const int64_t count = ++unscorable_[reason];
+  // The 1st, 10th, 100th, ...: a broken reward must be seen, not fill the log.
+  int64_t power = 1;
+  while (power * 10 <= count) power *= 10;
+  if (count == power) {
+    COHORT_LOG(WARNING) << count << (count == 1 ? " sample" : " samples")
+                        << " without a reward because of " << reason
+                        << ", left out of training: " << note;
+  }
+}
+
 absl::Status RewardRunner::Score(ScoringJob* job) {
   const absl::Time start = absl::Now();
   Group& group = job->group;
-  COHORT_ASSIGN_OR_RETURN(
-      const std::shared_ptr<const RewardPrompt> prompt,
-      MakeRewardPrompt(job->lease.columns_json, job->lease.reward, job->lease.group_id));
+  COHORT_ASSIGN_OR_RETURN(std::string text,
+                          tokenizer_->Decode(group.prompt, /*skip_special=*/false));
+  COHORT_ASSIGN_OR_RETURN(const std::shared_ptr<const RewardPrompt> prompt,
+                          MakeRewardPrompt(job->lease.columns_json, job->lease.reward,
+                                           job->lease.group_id, std::move(text), group.prompt));
   std::vector<RewardInput> inputs;
   for (size_t row = 0; row < group.rows.size(); ++row) {
     RewardInput input;
     input.prompt = prompt;
     input.row = static_cast<int32_t>(row);
     input.response_tokens = static_cast<int32_t>(group.rows[row].tokens.size());
+    input.response_ids = group.rows[row].tokens;
     input.truncated = group.rows[row].finish == FinishReason::kLength;
     COHORT_ASSIGN_OR_RETURN(input.completion, tokenizer_->Decode(group.rows[row].tokens,
                                                                  /*skip_special=*/true));
@@ -83,8 +86,8 @@ absl::Status RewardRunner::Score(ScoringJob* job) {
     out.rewards = std::move(scored[row].components);
     out.reward = scored[row].total;
     out.unscorable = scored[row].unscorable;
-    out.note = std::move(scored[row].note);
-    if (out.unscorable) unscorable_.Add();
+    out.note = scored[row].note;
+    Count(scored[row], out.note);
   }
   const absl::Duration spent = absl::Now() - start;
   group.timings.reward_seconds = absl::ToDoubleSeconds(spent);

@@ -8,9 +8,7 @@
 #include <thread>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "cohort/v1/config.pb.h"
 #include "common/concurrency/bounded_queue.h"
 #include "common/rewards/reward_set.h"
 #include "common/rl/group.h"
@@ -19,9 +17,6 @@
 #include "common/wire/lease_codec.h"
 
 namespace cohort {
-
-// The reward components of a resolved configuration.
-absl::StatusOr<std::unique_ptr<RewardSet>> MakeRewards(const v1::RunConfig& config);
 
 // A finished group and the lease it answers.
 struct ScoringJob {
@@ -50,11 +45,13 @@ class RewardRunner {
  private:
   void Run();
   absl::Status Score(ScoringJob* job);
+  void Count(const RowReward& row, const std::string& note);
 
   RewardSet* const rewards_;
   const Tokenizer* const tokenizer_;
   const Histogram duration_;
-  const Counter unscorable_;
+  MetricRegistry* const metrics_;
+  std::map<std::string, int64_t> unscorable_;  // by reason; of the scoring thread
   const Done done_;
   BoundedQueue<ScoringJob> queue_;
   std::thread thread_;

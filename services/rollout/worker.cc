@@ -19,6 +19,7 @@
 #include "common/tensor/device.h"
 #include "common/text/tokenizer.h"
 #include "services/rollout/generation_loop.h"
+#include "services/rollout/make_rewards.h"
 #include "services/rollout/reward_runner.h"
 #include "services/rollout/session_client.h"
 #include "services/rollout/weight_follower.h"

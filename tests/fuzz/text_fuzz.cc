@@ -6,8 +6,11 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/rewards/answer.h"
+#include "common/rewards/code_tests.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/normalize.h"
+#include "common/rewards/quantity.h"
+#include "common/rewards/reply.h"
 #include "common/rewards/verifier.h"
 #include "common/tasks/prompt_source.h"
 #include "common/text/tiny_tokenizer.h"
@@ -49,6 +52,12 @@ int FuzzExtraction(const uint8_t* data, size_t size) {
   }
   ExtractBoxed(text);
   ExtractLastInteger(text);
+  ExtractLastNumber(text);
+  ExtractReply(text);
+  ExtractChoice(text);
+  ExtractTagged(text);
+  LastLine(text);
+  ExtractCode(text);
   FormatBoxedReward(AfterThinking(text));
   COHORT_CHECK(LastCharacters(text, kNoWindow).size() == size);
   return 0;
@@ -59,6 +68,9 @@ int FuzzAnswer(const uint8_t* data, size_t size) {
   NormalizeHendrycks(text);
   NormalizeMinerva(text);
   COHORT_CHECK(AnswersEqual(text, std::string(text)));
+  CanonicalNumber(text);
+  ChoiceLetter(text);
+  if (const auto quantity = ParseQuantity(text)) COHORT_CHECK(SameQuantity(*quantity, *quantity));
   return 0;
 }
 
@@ -71,9 +83,11 @@ int FuzzVerifiers(const uint8_t* data, size_t size) {
   input.prompt = *prompt;
   if (zero != absl::string_view::npos) input.completion = std::string(text.substr(zero + 1));
   for (const std::string& name : VerifierNames()) {
+    if (name == "code_tests") continue;  // runs an interpreter; its parsing is FuzzExtraction's
     VerifierOptions options;
     options.text = "x";
     options.compat_string = size % 2 == 0;
+    if (size % 3 == 0) options.pattern = "(\\d+)[^0-9]*$";
     (*MakeVerifier(name, options))->Verify(input);
   }
   return 0;

@@ -69,6 +69,10 @@ const std::vector<std::string>& Answers() {
                                    "\\text{(C)}",
                                    "5.4 \\text{ cents}",
                                    "2^{100}%",
+                                   "36 km/h \\text{ meters per second}^2",
+                                   "\\$18.50 \\mathrm{m\\,s^{-1}}",
+                                   "<answer>(c)</answer> The answer is **B**.",
+                                   "```python\nprint(1)\n``` \\input{x}",
                                    "na\u00efve \u2212 5\u00b0"};
   return *kAnswers;
 }
@@ -80,8 +84,9 @@ TEST(TextFuzzTest, ComparisonTakesAnyBytes) { RunCorpus(FuzzAnswer, Answers(), 2
 TEST(TextFuzzTest, VerifiersTakeAnyBytes) {
   std::vector<std::string> corpus;
   for (const std::string& answer : Answers()) {
-    corpus.push_back(R"({"answer": ["7", 2.5], "numbers": [3, 8, 2]})" + std::string(1, '\0') +
-                     answer);
+    corpus.push_back(
+        R"({"answer": ["7", 2.5, "5 cm", "[a-"], "numbers": [3, 8], "choices": ["7", "x"]})" +
+        std::string(1, '\0') + answer);
   }
   RunCorpus(FuzzVerifiers, corpus, 5000);
 }

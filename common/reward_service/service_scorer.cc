@@ -1,0 +1,208 @@
+#include "common/reward_service/service_scorer.h"
+
+#include <grpcpp/client_context.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "cohort/v1/reward.grpc.pb.h"
+#include "common/base/log.h"
+#include "common/reward_service/service_reply.h"
+#include "common/rpc/channel.h"
+#include "common/rpc/grpc_status.h"
+
+namespace cohort {
+namespace {
+
+constexpr int kMaxAttempts = 6;
+// Of a call's items; the rest of a message is small.
+constexpr size_t kMaxCallBytes = kMaxMessageBytes - (64 << 10);
+// gRPC ends a call at its deadline; this much later it is given up without its word.
+constexpr absl::Duration kGrace = absl::Seconds(2);
+
+RewardVerdict Unscorable(const char* cause, const std::string& note) {
+  return {Outcome::kUnscorable, 0, note, cause};
+}
+
+const char* CauseOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kDeadlineExceeded:
+      return cause::kTimeout;
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kCancelled:
+    case absl::StatusCode::kAborted:
+      return cause::kUnavailable;
+    case absl::StatusCode::kUnknown:  // an exception in the service
+      return cause::kCrash;
+    default:
+      return cause::kGarbage;
+  }
+}
+
+// The service gave an answer about at least one item, were it that it declines.
+bool AnyAnswer(const std::vector<RewardVerdict>& verdicts) {
+  return std::any_of(verdicts.begin(), verdicts.end(), [](const RewardVerdict& verdict) {
+    return verdict.outcome != Outcome::kUnscorable ||
+           absl::string_view(verdict.cause) == cause::kDeclined;
+  });
+}
+
+}  // namespace
+
+class ServiceScorer::Channel {
+ public:
+  explicit Channel(const std::string& address) : stub(v1::Reward::NewStub(MakeChannel(address))) {}
+  const std::unique_ptr<v1::Reward::Stub> stub;
+};
+
+// One request, over all its attempts. Shared with gRPC's thread, which may be later than its
+// caller.
+struct ServiceScorer::Call {
+  struct Attempt {
+    grpc::ClientContext context;
+    v1::ScoreReply reply;
+    absl::Status status;
+    absl::Notification done;
+  };
+  v1::ScoreRequest request;
+  std::vector<size_t> rows;  // of the items, in the caller's inputs
+  std::shared_ptr<Attempt> attempt;
+
+  static void Start(const std::shared_ptr<Call>& call, v1::Reward::Stub* stub,
+                    absl::Time deadline) {
+    auto attempt = std::make_shared<Attempt>();
+    call->attempt = attempt;
+    attempt->context.set_deadline(absl::ToChronoTime(deadline));
+    stub->async()->Score(&attempt->context, &call->request, &attempt->reply,
+                         [call, attempt](const grpc::Status& status) {
+                           attempt->status = FromGrpc(status);
+                           attempt->done.Notify();
+                         });
+  }
+  // The attempt's status; late ones are cancelled.
+  absl::Status Wait(absl::Time deadline) const {
+    if (attempt->done.WaitForNotificationWithDeadline(deadline + kGrace)) return attempt->status;
+    attempt->context.TryCancel();
+    return absl::DeadlineExceededError("no reply in time");
+  }
+};
+
+ServiceScorer::ServiceScorer(ServiceScorerOptions options)
+    : options_(std::move(options)),
+      channel_(std::make_unique<Channel>(options_.address)),
+      circuit_(options_.circuit) {}
+
+ServiceScorer::~ServiceScorer() { stop_.Stop(); }
+
+std::vector<RewardVerdict> ServiceScorer::Score(absl::Span<const RewardInput> inputs) {
+  Circuit::State state;
+  {
+    absl::MutexLock lock(&mu_);
+    state = circuit_.At(absl::Now());
+  }
+  if (state == Circuit::State::kOpen) {
+    return std::vector<RewardVerdict>(
+        inputs.size(),
+        Unscorable(cause::kCircuitOpen, absl::StrCat("the reward service at ", options_.address,
+                                                     " has failed and is left alone for now")));
+  }
+  std::vector<RewardVerdict> verdicts = CallAll(inputs, state == Circuit::State::kTrying);
+  if (!inputs.empty()) Judge(verdicts);
+  return verdicts;
+}
+
+std::vector<std::shared_ptr<ServiceScorer::Call>> ServiceScorer::MakeCalls(
+    absl::Span<const RewardInput> inputs, std::vector<RewardVerdict>* verdicts) const {
+  std::vector<std::shared_ptr<Call>> calls;
+  size_t bytes = 0;
+  for (size_t row = 0; row < inputs.size(); ++row) {
+    v1::ScoreItem item;
+    FillItem(inputs[row], 0, &item);
+    const size_t size = item.ByteSizeLong() + 16;
+    if (size > kMaxCallBytes) {
+      (*verdicts)[row] = Unscorable(
+          cause::kGarbage, absl::StrCat("prompt and response are ", size,
+                                        " bytes; a message to the service holds ", kMaxCallBytes));
+      continue;
+    }
+    const bool full = !calls.empty() && (calls.back()->request.items_size() >= options_.batch ||
+                                         bytes + size > kMaxCallBytes);
+    if (calls.empty() || full) {
+      calls.push_back(std::make_shared<Call>());
+      calls.back()->request.set_run(options_.run);
+      bytes = 0;
+    }
+    Call& call = *calls.back();
+    item.set_index(static_cast<uint32_t>(call.request.items_size()));
+    *call.request.add_items() = std::move(item);
+    call.rows.push_back(row);
+    bytes += size;
+  }
+  return calls;
+}
+
+std::vector<RewardVerdict> ServiceScorer::CallAll(absl::Span<const RewardInput> inputs, bool once) {
+  std::vector<RewardVerdict> verdicts(inputs.size());
+  const std::vector<std::shared_ptr<Call>> calls = MakeCalls(inputs, &verdicts);
+  const absl::Time deadline = absl::Now() + options_.timeout;
+  Backoff backoff(options_.backoff, options_.seed);
+  std::vector<std::shared_ptr<Call>> open = calls;
+  for (int attempt = 1; !open.empty(); ++attempt) {
+    for (const auto& call : open) Call::Start(call, channel_->stub.get(), deadline);
+    std::vector<std::shared_ptr<Call>> unavailable;
+    for (const auto& call : open) {
+      if (absl::IsUnavailable(call->Wait(deadline))) unavailable.push_back(call);
+    }
+    open = std::move(unavailable);
+    const absl::Duration wait = backoff.Next();
+    const bool again = !once && attempt < kMaxAttempts && absl::Now() + wait < deadline;
+    if (open.empty() || !again || stop_.WaitFor(wait)) break;
+  }
+  Finish(calls, &verdicts);
+  return verdicts;
+}
+
+void ServiceScorer::Finish(const std::vector<std::shared_ptr<Call>>& calls,
+                           std::vector<RewardVerdict>* verdicts) const {
+  for (const auto& call : calls) {
+    const Call::Attempt& attempt = *call->attempt;
+    const bool done = attempt.done.HasBeenNotified();
+    const absl::Status status =
+        done ? attempt.status : absl::DeadlineExceededError("no reply in time");
+    if (!status.ok()) {
+      const RewardVerdict verdict =
+          Unscorable(CauseOf(status), absl::StrCat("the reward service at ", options_.address,
+                                                   " did not score: ", status.ToString()));
+      for (const size_t row : call->rows) (*verdicts)[row] = verdict;
+      continue;
+    }
+    int64_t strays = 0;
+    std::vector<RewardVerdict> read =
+        ReadReply(attempt.reply, call->rows.size(), options_.parts, &strays);
+    for (size_t i = 0; i < read.size(); ++i) (*verdicts)[call->rows[i]] = std::move(read[i]);
+    if (strays > 0) {
+      COHORT_LOG(WARNING) << "the reward service at " << options_.address << " gave " << strays
+                          << " scores for items that were not asked for, or twice; ignored";
+    }
+  }
+}
+
+void ServiceScorer::Judge(const std::vector<RewardVerdict>& verdicts) {
+  absl::MutexLock lock(&mu_);
+  if (AnyAnswer(verdicts)) {
+    if (circuit_.Succeeded()) {
+      COHORT_LOG(INFO) << "the reward service at " << options_.address << " scores again";
+    }
+  } else if (circuit_.Failed(absl::Now())) {
+    COHORT_LOG(WARNING) << "the reward service at " << options_.address << " scored nothing of "
+                        << circuit_.failures_in_a_row()
+                        << " groups in a row (last: " << verdicts.front().note
+                        << "); samples are left out of training, next try in "
+                        << absl::FormatDuration(options_.circuit.pause);
+  }
+}
+
+}  // namespace cohort

@@ -1,0 +1,206 @@
+// No answer, however long or odd, crashes an extractor or a verifier or keeps it for 50 ms.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <functional>
+#include <iostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/rewards/answer.h"
+#include "common/rewards/code_tests.h"
+#include "common/rewards/extract.h"
+#include "common/rewards/normalize.h"
+#include "common/rewards/quantity.h"
+#include "common/rewards/reply.h"
+#include "common/rewards/verifier.h"
+
+namespace cohort {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr std::chrono::milliseconds kLimit(5000);
+#else
+constexpr std::chrono::milliseconds kLimit(50);
+#endif
+
+std::string Repeat(const std::string& piece, size_t bytes) {
+  std::string out;
+  while (out.size() < bytes) out += piece;
+  return out;
+}
+
+struct Named {
+  std::string name;
+  std::string text;
+};
+
+// Bodies of answers; each is tried bare and in the places where answers stand.
+std::vector<Named> Bodies() {
+  constexpr size_t kLong = 1'000'000;
+  std::vector<Named> bodies = {
+      {"nothing", ""},
+      {"1 MB of digits", std::string(kLong, '7')},
+      {"1 MB of decimals", "0." + std::string(kLong, '3')},
+      {"1 MB of zeros", "1." + std::string(kLong, '0')},
+      {"invalid UTF-8", std::string(kLong, '\xff')},
+      {"cut UTF-8", Repeat("\xe2\x82", kLong)},
+      {"zero bytes", std::string(kLong, '\0')},
+      {"\\input", "\\input{/etc/passwd}\\include{x}\\write18{rm -rf /}"},
+      {"many \\input", Repeat("\\input{/dev/zero}", kLong)},
+      {"a million spaces", std::string(kLong, ' ')},
+      {"a million lines", std::string(kLong, '\n')},
+      {"minus signs", std::string(kLong, '-') + "1"},
+      {"commas", std::string(kLong, ',')},
+      {"integers", Repeat("1 ", kLong)},
+      {"thousands", "1" + Repeat(",234", kLong)},
+      {"fractions", Repeat("1/2", kLong)},
+      {"answers", Repeat("answer ", kLong)},
+      {"Answer lines", Repeat("Answer: 1\n", kLong)},
+      {"answer is", Repeat("answer is is is is ", kLong)},
+      {"boxes", Repeat("\\boxed{", kLong)},
+      {"full boxes", Repeat("\\boxed{1}", kLong)},
+      {"marks", Repeat("#### ", kLong)},
+      {"tags", Repeat("<answer>", kLong)},
+      {"fences", Repeat("```", kLong)},
+      {"think", Repeat("</think>", kLong)},
+  };
+  for (const char* piece : {"(",
+                            "{",
+                            "[",
+                            "\\{",
+                            ")",
+                            "}",
+                            "\\frac{",
+                            "\\sqrt{",
+                            "\\left(",
+                            "^{",
+                            "\\text{",
+                            "\\begin{pmatrix}",
+                            "\\pm",
+                            "\\cup",
+                            "\\frac1",
+                            "\\sqrt2+",
+                            "(1+\\pi)",
+                            "\\sqrt{999999937}+",
+                            "\\sqrt{999999937},",
+                            "1^{99}+",
+                            "9^{9",
+                            "%",
+                            "$",
+                            "\\$",
+                            "k",
+                            "m/s^2 ",
+                            "\\circ",
+                            "=",
+                            "x=",
+                            "\\in "}) {
+    // The limits of the parsers, from both sides, and far beyond.
+    for (const size_t size : {size_t{1990}, size_t{3990}, size_t{60'000}, kLong}) {
+      bodies.push_back({std::string(piece) + " x " + std::to_string(size), Repeat(piece, size)});
+    }
+  }
+  // Every level of brackets parses the same costly sum anew.
+  const std::string sum = Repeat("\\sqrt{999999937}+", 1500) + "1";
+  bodies.push_back({"costly nest", "((((((((" + sum + ",1),1),1),1),1),1),1),1)"});
+  bodies.push_back(
+      {"costly powers", "((((((((" + Repeat("(1+\\sqrt2)^{9}+", 1500) + ",1),1),1),1)"});
+  bodies.push_back({"power tower", "9^{9^{9^{9}}}"});
+  bodies.push_back({"surds", "(1+\\sqrt2+\\sqrt3+\\sqrt5+\\sqrt7+\\sqrt{11})^{64}"});
+  return bodies;
+}
+
+std::vector<Named> Completions() {
+  std::vector<Named> completions;
+  for (Named& body : Bodies()) {
+    completions.push_back({"boxed " + body.name, "\\boxed{" + body.text + "}"});
+    if (body.name.find(" x 1000000") != std::string::npos) {
+      completions.push_back(std::move(body));
+      continue;
+    }
+    completions.push_back({"answer line " + body.name, "Answer: " + body.text});
+    completions.push_back({"gsm8k " + body.name, "#### " + body.text});
+    completions.push_back({"tagged " + body.name, "<answer>" + body.text + "</answer>"});
+    completions.push_back(std::move(body));
+  }
+  return completions;
+}
+
+// The fastest of three: the machine does other work too.
+void ExpectQuick(const std::string& what, const std::function<void()>& work) {
+  Clock::duration best = Clock::duration::max();
+  for (int attempt = 0; attempt < 3 && best > kLimit; ++attempt) {
+    const Clock::time_point start = Clock::now();
+    work();
+    best = std::min(best, Clock::now() - start);
+  }
+  EXPECT_LT(best, kLimit) << what;
+  static Clock::duration slowest = Clock::duration::zero();
+  if (best <= slowest) return;
+  slowest = best;
+  std::cout << "slowest so far: " << std::chrono::duration<double, std::milli>(best).count()
+            << " ms, " << what << std::endl;
+}
+
+TEST(HostileAnswerTest, NoExtractorTakesLong) {
+  const std::vector<std::pair<const char*, std::function<void(const std::string&)>>> extractors = {
+      {"boxed", [](const std::string& text) { ExtractBoxed(text); }},
+      {"gsm8k", [](const std::string& text) { ExtractGsm8kStrict(text, kNoWindow); }},
+      {"dapo", [](const std::string& text) { ExtractDapoAnswer(text, kNoWindow); }},
+      {"last integer", [](const std::string& text) { ExtractLastInteger(text); }},
+      {"last number", [](const std::string& text) { ExtractLastNumber(text); }},
+      {"format", [](const std::string& text) { FormatBoxedReward(text); }},
+      {"thinking", [](const std::string& text) { AfterThinking(text); }},
+      {"reply", [](const std::string& text) { ExtractReply(text); }},
+      {"choice", [](const std::string& text) { ExtractChoice(text); }},
+      {"code", [](const std::string& text) { ExtractCode(text); }},
+      {"canonical", [](const std::string& text) { CanonicalAnswer(text); }},
+      {"canonical number", [](const std::string& text) { CanonicalNumber(text); }},
+      {"quantity", [](const std::string& text) { ParseQuantity(text); }},
+      {"hendrycks", [](const std::string& text) { NormalizeHendrycks(text); }},
+      {"minerva", [](const std::string& text) { NormalizeMinerva(text); }},
+  };
+  for (const Named& completion : Completions()) {
+    for (const auto& [name, extract] : extractors) {
+      ExpectQuick(std::string(name) + " of " + completion.name,
+                  [&, extract = &extract] { (*extract)(completion.text); });
+    }
+  }
+}
+
+TEST(HostileAnswerTest, NoVerifierTakesLong) {
+  const auto prompt = *MakeRewardPrompt(
+      R"({"answer": "7", "numbers": [1, 2], "choices": ["7", "8"], "tests": "assert True"})", "",
+      1);
+  for (const std::string& name : VerifierNames()) {
+    if (name == "code_tests") continue;  // its time is the sandbox's, see sandbox_test.cc
+    std::vector<VerifierOptions> variants(1);
+    variants[0].text = "needle";
+    if (name == "rule_regex") {
+      variants.resize(3);
+      variants[1].pattern = "(?s)answer is (.*?)[a-z]+$";
+      variants[2].pattern = "(a|aa|\\d+)+b";
+    } else if (name == "rule_math" || name == "rule_gsm8k" || name == "rule_dapo") {
+      variants.resize(2);
+      variants[1].compat_string = true;
+      variants[1].after_thinking = true;
+    }
+    for (const VerifierOptions& options : variants) {
+      const auto verifier = *MakeVerifier(name, options);
+      for (const Named& completion : Completions()) {
+        RewardInput input;
+        input.prompt = prompt;
+        input.completion = completion.text;
+        RewardVerdict verdict;
+        ExpectQuick(name + " of " + completion.name, [&] { verdict = verifier->Verify(input); });
+        EXPECT_NE(verdict.outcome, Outcome::kUnscorable) << name << " of " << completion.name;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cohort

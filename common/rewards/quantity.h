@@ -1,0 +1,34 @@
+// Numbers with units, compared exactly: "1.5 km" is "1500\text{ m}". Pure functions, any bytes,
+// bounded time.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "common/rewards/exact_number.h"
+
+namespace cohort {
+
+// Powers of the base units: metre, kilogram, second, ampere, kelvin, mole, candela, bit, dollar,
+// degree of angle.
+using Dimensions = std::array<int8_t, 10>;
+
+struct Quantity {
+  ExactNumber number;  // as written: 1.5
+  std::string unit;    // as written, without spaces and LaTeX; "" when there is none
+  bool known = false;  // the unit was understood: the rest is valid
+  ExactNumber value;   // in base units: 1500
+  Dimensions dimensions = {};
+};
+
+// nullopt: it does not start with a number of ParseExactNumber's form.
+std::optional<Quantity> ParseQuantity(absl::string_view text);
+
+// Equal values of equal dimensions; for units that are not understood, equal numbers and equal
+// spelling. One that is written without a unit is taken in the other's.
+bool SameQuantity(const Quantity& a, const Quantity& b);
+
+}  // namespace cohort

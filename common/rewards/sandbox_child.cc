@@ -1,0 +1,209 @@
+#include "common/rewards/sandbox_child.h"
+
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <iterator>
+
+namespace cohort {
+namespace {
+
+constexpr unsigned kNobody = 65534;
+constexpr int kReport = 3;  // where the report's pipe stands in the child
+
+[[noreturn]] void Fail(const char* what) {
+  ChildFailure failure;
+  failure.error = errno;
+  for (size_t i = 0; what[i] != '\0' && i + 1 < sizeof(failure.what); ++i)
+    failure.what[i] = what[i];
+  (void)!write(kReport, &failure, sizeof(failure));
+  _exit(127);
+}
+
+// A soft limit that may not be reached without being killed.
+void Limit(__rlimit_resource resource, uint64_t value) {
+  rlimit limit = {value, value};
+  if (rlimit now; getrlimit(resource, &now) == 0 && now.rlim_max < value) {
+    limit = {now.rlim_max, now.rlim_max};
+  }
+  if (setrlimit(resource, &limit) != 0) Fail("setting resource limits");
+}
+
+void PlaceStreams(const ChildSetup& setup) {
+  // The four may stand on each other's places: out of the way first.
+  const int input = fcntl(setup.input, F_DUPFD, 10);
+  const int output = fcntl(setup.output, F_DUPFD, 10);
+  const int errors = fcntl(setup.errors, F_DUPFD, 10);
+  const int report = fcntl(setup.report, F_DUPFD, 10);
+  const bool placed = dup3(report, kReport, O_CLOEXEC) == kReport && dup2(input, 0) == 0 &&
+                      dup2(output, 1) == 1 && dup2(errors, 2) == 2;
+  if (!placed) Fail("placing its streams");
+  if (syscall(SYS_close_range, kReport + 1, ~0u, 0) != 0) Fail("closing inherited files");
+}
+
+// Best effort: a kernel without Landlock leaves the file permissions.
+void RestrictWrites(const char* folder) {
+  landlock_ruleset_attr attribute = {};
+  attribute.handled_access_fs = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+                                LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
+                                LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
+                                LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |
+                                LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
+  const auto ruleset =
+      static_cast<int>(syscall(SYS_landlock_create_ruleset, &attribute, sizeof(attribute), 0));
+  if (ruleset < 0) return;
+  const struct {
+    const char* path;
+    uint64_t access;
+  } allowed[] = {{folder, attribute.handled_access_fs},
+                 {"/dev/null", LANDLOCK_ACCESS_FS_WRITE_FILE}};
+  for (const auto& [path, access] : allowed) {
+    landlock_path_beneath_attr rule = {};
+    rule.allowed_access = access;
+    rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
+    if (rule.parent_fd < 0 ||
+        syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
+      Fail("allowing its own folder");
+    }
+    close(rule.parent_fd);
+  }
+  if (syscall(SYS_landlock_restrict_self, ruleset, 0) != 0) Fail("restricting writes");
+  close(ruleset);
+}
+
+void DropRoot() {
+  if (syscall(SYS_setgroups, 0, nullptr) != 0 ||
+      syscall(SYS_setresgid, kNobody, kNobody, kNobody) != 0 ||
+      syscall(SYS_setresuid, kNobody, kNobody, kNobody) != 0) {
+    Fail("becoming nobody");
+  }
+}
+
+#if defined(__x86_64__)
+constexpr uint32_t kArchitecture = AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__)
+constexpr uint32_t kArchitecture = AUDIT_ARCH_AARCH64;
+#endif
+constexpr uint32_t kOtherAbi = 0x40000000;  // x32: the same calls by other numbers
+constexpr uint32_t kNewNamespace = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
+                                   CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
+
+constexpr int kRefused[] = {SYS_socket,
+                            SYS_connect,
+                            SYS_bind,
+                            SYS_listen,
+                            SYS_accept4,
+                            SYS_io_uring_setup,
+                            SYS_ptrace,
+                            SYS_process_vm_readv,
+                            SYS_process_vm_writev,
+                            SYS_unshare,
+                            SYS_setns,
+                            SYS_mount,
+                            SYS_umount2,
+                            SYS_pivot_root,
+                            SYS_chroot,
+                            SYS_keyctl,
+                            SYS_add_key,
+                            SYS_request_key,
+                            SYS_bpf,
+                            SYS_perf_event_open,
+                            SYS_userfaultfd,
+                            SYS_kexec_load,
+                            SYS_reboot,
+                            SYS_init_module,
+                            SYS_finit_module,
+                            SYS_truncate,
+                            SYS_pidfd_getfd,
+                            SYS_open_by_handle_at};
+// Where the machine's other processes are in sight.
+constexpr int kRefusedSignals[] = {SYS_kill,
+                                   SYS_tkill,
+                                   SYS_tgkill,
+                                   SYS_rt_sigqueueinfo,
+                                   SYS_rt_tgsigqueueinfo,
+                                   SYS_pidfd_send_signal};
+
+class Filter {
+ public:
+  void Add(const sock_filter& instruction) { program_[size_++] = instruction; }
+  void Load(size_t offset) {
+    Add(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<uint32_t>(offset)));
+  }
+  void Refuse(uint32_t call, uint32_t error) {
+    Add(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
+    Add(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
+  }
+  void Install() {
+    const sock_fprog program = {size_, program_};
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) != 0) {
+      Fail("refusing system calls");
+    }
+  }
+
+ private:
+  sock_filter program_[128] = {};
+  uint16_t size_ = 0;
+};
+
+void RefuseCalls(bool own_processes) {
+  Filter filter;
+  filter.Load(offsetof(seccomp_data, arch));
+  filter.Add(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kArchitecture, 1, 0));
+  filter.Add(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS));
+  filter.Load(offsetof(seccomp_data, nr));
+  filter.Add(BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, kOtherAbi, 0, 1));
+  filter.Add(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS));
+  for (const int call : kRefused) filter.Refuse(static_cast<uint32_t>(call), EPERM);
+  if (!own_processes) {
+    for (const int call : kRefusedSignals) filter.Refuse(static_cast<uint32_t>(call), EPERM);
+  }
+  // clone3's flags are out of a filter's sight; without it the C library uses clone.
+  filter.Refuse(SYS_clone3, ENOSYS);
+  filter.Add(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3));
+  filter.Load(offsetof(seccomp_data, args[0]));
+  filter.Add(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, kNewNamespace, 0, 1));
+  filter.Add(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+  filter.Add(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  filter.Install();
+}
+
+}  // namespace
+
+void RunChild(const ChildSetup& setup) {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  PlaceStreams(setup);
+  setsid();
+  if (chdir(setup.folder) != 0) Fail("entering its folder");
+  Limit(RLIMIT_CPU, setup.cpu_seconds);
+  Limit(RLIMIT_FSIZE, setup.file_bytes);
+  Limit(RLIMIT_NOFILE, 64);
+  Limit(RLIMIT_CORE, 0);
+  if (setup.drop_root) {
+    Limit(RLIMIT_NPROC, 256);
+    DropRoot();
+  }
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Fail("giving up privileges");
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // after the identity, which clears it
+  RestrictWrites(setup.folder);
+  RefuseCalls(setup.own_processes);
+  Limit(RLIMIT_AS, setup.memory_bytes);
+  execve(setup.arguments[0], setup.arguments, setup.environment);
+  Fail("starting the program");
+}
+
+}  // namespace cohort

@@ -1,0 +1,95 @@
+#include "common/rewards/sandbox.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/base/status_matchers.h"
+
+namespace cohort {
+namespace {
+
+using testing::HasSubstr;
+using End = SandboxResult::End;
+
+constexpr char kShell[] = "/bin/sh";
+
+SandboxResult RunScript(const std::string& script, absl::Duration seconds = absl::Seconds(10),
+                        const std::string& input = "") {
+  const TemporaryFolder folder;
+  SandboxProgram program;
+  program.arguments = {kShell, "-c", script};
+  program.folder = folder.path();
+  program.input = input;
+  program.seconds = seconds;
+  const auto result = RunInSandbox(program);
+  EXPECT_TRUE(result.ok()) << result.status();
+  return result.ok() ? *result : SandboxResult();
+}
+
+TEST(SandboxTest, AProgramGetsItsInputAndItsOutputComesBack) {
+  const SandboxResult result =
+      RunScript("read line; echo got $line; echo oops >&2; exit 3", absl::Seconds(10), "a line\n");
+  EXPECT_EQ(result.end, End::kExited);
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_EQ(result.output, "got a line\n");
+  EXPECT_EQ(result.errors, "oops\n");
+}
+
+TEST(SandboxTest, AProgramThatDoesNotStartIsAnError) {
+  const TemporaryFolder folder;
+  SandboxProgram program;
+  program.arguments = {"/nonexistent/interpreter"};
+  program.folder = folder.path();
+  EXPECT_THAT(RunInSandbox(program),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nonexistent/interpreter")));
+}
+
+TEST(SandboxTest, SleepersAndSpinnersAreKilledInTime) {
+  for (const char* script : {"sleep 1000", "while :; do :; done", "trap '' TERM XCPU; sleep 1000",
+                             "(setsid sleep 1000 &) ; sleep 1000"}) {
+    const absl::Time start = absl::Now();
+    EXPECT_EQ(RunScript(script, absl::Milliseconds(300)).end, End::kTimeLimit) << script;
+    EXPECT_LT(absl::Now() - start, SandboxBound(absl::Milliseconds(300))) << script;
+  }
+}
+
+TEST(SandboxTest, WhatAProgramLeavesBehindDoesNotHoldItUp) {
+  const absl::Time start = absl::Now();
+  const SandboxResult result = RunScript("sleep 1000 & echo done");
+  EXPECT_EQ(result.end, End::kExited);
+  EXPECT_EQ(result.output, "done\n");
+  EXPECT_LT(absl::Now() - start, absl::Seconds(8));
+}
+
+TEST(SandboxTest, EndlessOutputIsCut) {
+  EXPECT_EQ(
+      RunScript("while :; do echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; done").end,
+      End::kOutputLimit);
+}
+
+TEST(SandboxTest, FilesElsewhereCannotBeWritten) {
+  const TemporaryFolder other;
+  const SandboxResult result = RunScript(absl::StrCat("echo x > mine && cat mine; echo x > ",
+                                                      other.path(), "/theirs; ls ", other.path()));
+  EXPECT_EQ(result.output, "x\n");
+  EXPECT_NE(access((other.path() + "/theirs").c_str(), F_OK), 0);
+}
+
+TEST(SandboxTest, ASignalFromOutsideIsNotTheProgramsFault) {
+  EXPECT_EQ(RunScript("kill -SEGV $$; sleep 5", absl::Seconds(2)).end == End::kExited, false);
+  // Its own files, processes and signals only: the test itself must survive.
+  RunScript(absl::StrCat("kill -9 ", getpid(), "; kill -9 -1"), absl::Seconds(2));
+}
+
+TEST(SandboxTest, NothingIsInherited) {
+  const SandboxResult result = RunScript("ls /proc/self/fd | wc -l; env | cut -d= -f1 | sort");
+  EXPECT_THAT(result.output, HasSubstr("HOME\n"));
+  EXPECT_THAT(result.output, testing::Not(HasSubstr("COHORT")));
+}
+
+}  // namespace
+}  // namespace cohort

@@ -1,0 +1,82 @@
+#include "services/rollout/make_rewards.h"
+
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/reward_service/service_scorer.h"
+
+namespace cohort {
+namespace {
+
+CodeOptions CodeLimits(const v1::CodeRewardSection& section) {
+  CodeOptions code;
+  code.interpreter = {section.interpreter().begin(), section.interpreter().end()};
+  code.seconds = absl::Seconds(section.seconds());
+  code.memory_bytes = int64_t{section.memory_mib()} << 20;
+  code.output_bytes = int64_t{section.output_kib()} << 10;
+  return code;
+}
+
+RewardComponent MakeComponent(const v1::RewardComponent& source, const v1::RunConfig& config) {
+  const v1::RewardScale& scale = config.algorithm().reward().scale();
+  RewardComponent component;
+  component.name = source.name();
+  component.weight = source.weight();
+  component.label = source.label();
+  component.options.probability = source.p();
+  component.options.text = source.text();
+  component.options.pattern = source.pattern();
+  component.options.after_thinking = source.after_thinking();
+  component.options.compat_string = source.compat() == "string";
+  component.options.code = CodeLimits(config.reward().code());
+  component.options.scale = RewardScale{
+      .correct = scale.correct(), .wrong = scale.wrong(), .unparsable = scale.unparsable()};
+  return component;
+}
+
+std::shared_ptr<BatchScorer> MakeService(const v1::RewardComponent& source,
+                                         const v1::RunConfig& config) {
+  const v1::ServiceRewardSection& section = config.reward().service();
+  ServiceScorerOptions options;
+  options.address = source.address();
+  options.run = config.run().name();
+  options.parts = {source.components().begin(), source.components().end()};
+  options.timeout = absl::Seconds(source.has_timeout_seconds() ? source.timeout_seconds()
+                                                               : section.timeout_seconds());
+  options.batch = section.batch();
+  options.circuit.failures = section.failures();
+  options.circuit.pause = absl::Seconds(section.pause_seconds());
+  options.seed = static_cast<uint64_t>(getpid());  // workers do not come back all at once
+  return std::make_shared<ServiceScorer>(options);
+}
+
+// The data sources' own rewards.
+template <typename Sources>
+void AddRequired(const Sources& sources, std::vector<std::string>* required) {
+  for (const auto& source : sources) {
+    if (source.has_reward()) required->push_back(source.reward());
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RewardSet>> MakeRewards(const v1::RunConfig& config) {
+  std::vector<RewardComponent> components;
+  for (const v1::RewardComponent& source : config.algorithm().reward().sources()) {
+    components.push_back(MakeComponent(source, config));
+    if (source.name() == "service") components.back().scorer = MakeService(source, config);
+  }
+  RewardSetOptions options;
+  options.timeout = absl::Seconds(config.reward().timeout_seconds());
+  options.threads = config.reward().threads();
+  options.code = CodeLimits(config.reward().code());
+  AddRequired(config.data().sources(), &options.required);
+  AddRequired(config.eval().sources(), &options.required);
+  return RewardSet::Create(std::move(components), config.run().seed(), options);
+}
+
+}  // namespace cohort

@@ -1,0 +1,15 @@
+// The reward components of a resolved configuration.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "cohort/v1/config.pb.h"
+#include "common/rewards/reward_set.h"
+
+namespace cohort {
+
+// Errors name the field: no interpreter for code_tests, a pattern that does not compile, ...
+absl::StatusOr<std::unique_ptr<RewardSet>> MakeRewards(const v1::RunConfig& config);
+
+}  // namespace cohort
