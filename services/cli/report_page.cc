@@ -126,8 +126,8 @@ class Page {
       if (a != base && b != base) continue;
       const json& first = Part(pair, "difference").front();
       const json& last = Part(pair, "difference").back();
-      absl::StrAppend(&out, "<li>", Difference(b, a, first));
-      if (Number(last, "k") > 1) absl::StrAppend(&out, "; ", Difference(b, a, last));
+      absl::StrAppend(&out, "<li>At ", Difference(b, a, first));
+      if (Number(last, "k") > 1) absl::StrAppend(&out, "; at ", Difference(b, a, last));
       absl::StrAppend(&out, ". ", CrossingText(a, b), "</li>");
     }
     for (const json& run : Part(in_, "runs")) {
@@ -146,7 +146,7 @@ class Page {
     const char* verdict = low > 0    ? "is above"
                           : high < 0 ? "is below"
                                      : "cannot be told apart from";
-    return absl::StrFormat("at k = %s, %s %s %s (%+.1f points, 95 %% interval %+.1f to %+.1f)",
+    return absl::StrFormat("k = %s, %s %s %s (%+.1f points, 95 %% interval %+.1f to %+.1f)",
                            KText(Number(point, "k")), EscapeHtml(b), verdict, EscapeHtml(a),
                            100 * mean, 100 * low, 100 * high);
   }

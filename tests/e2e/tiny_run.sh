@@ -77,6 +77,8 @@ for line in trained:
 summary = json.loads((run / "summary.json").read_text())
 assert summary["steps"] == steps, f"summary.json has steps = {summary['steps']}, expected {steps}"
 assert list(run.glob("**/model.safetensors")), "no checkpoint"
+history = [json.loads(line) for line in (run / "groups.jsonl").read_text().splitlines()]
+assert len({entry["ordinal"] for entry in history}) == len(history) == 4 * steps, f"{len(history)} prompts in groups.jsonl"
 PYTHON
 }
 
