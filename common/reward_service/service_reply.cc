@@ -3,34 +3,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/utf8.h"
 
 namespace cohort {
 namespace {
 
 constexpr size_t kMaxNote = 300;
-constexpr char kReplacement[] = "\xEF\xBF\xBD";
-
-// Bytes of the well-formed character at `text[i]`; 0: there is none.
-size_t CharacterSize(absl::string_view text, size_t i) {
-  const auto at = [&](size_t k) -> unsigned {
-    return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0;
-  };
-  const auto continues = [&](size_t k) { return (at(k) & 0xC0) == 0x80; };
-  const unsigned lead = at(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xC2 && lead <= 0xDF) return continues(1) ? 2 : 0;
-  if (lead >= 0xE0 && lead <= 0xEF) {
-    const bool overlong = lead == 0xE0 && at(1) < 0xA0;
-    const bool surrogate = lead == 0xED && at(1) > 0x9F;
-    return continues(1) && continues(2) && !overlong && !surrogate ? 3 : 0;
-  }
-  if (lead >= 0xF0 && lead <= 0xF4) {
-    const bool overlong = lead == 0xF0 && at(1) < 0x90;
-    const bool beyond = lead == 0xF4 && at(1) > 0x8F;
-    return continues(1) && continues(2) && continues(3) && !overlong && !beyond ? 4 : 0;
-  }
-  return 0;
-}
 
 RewardVerdict Unscorable(const char* cause, std::string note) {
   return {Outcome::kUnscorable, 0, std::move(note), cause};
@@ -56,22 +34,6 @@ RewardVerdict ReadScore(const v1::ItemScore& score, absl::Span<const std::string
 }
 
 }  // namespace
-
-std::string ValidUtf8(absl::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (size_t i = 0; i < text.size();) {
-    const size_t size = CharacterSize(text, i);
-    if (size == 0) {
-      out += kReplacement;
-      ++i;
-    } else {
-      out.append(text.data() + i, size);
-      i += size;
-    }
-  }
-  return out;
-}
 
 std::vector<RewardVerdict> ReadReply(const v1::ScoreReply& reply, size_t count,
                                      absl::Span<const std::string> parts, int64_t* strays) {

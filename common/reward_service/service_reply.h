@@ -20,7 +20,4 @@ std::vector<RewardVerdict> ReadReply(const v1::ScoreReply& reply, size_t count,
 // The row as an item of a request; strings are made valid UTF-8.
 void FillItem(const RewardInput& input, uint32_t index, v1::ScoreItem* item);
 
-// Bytes that are not UTF-8 become U+FFFD.
-std::string ValidUtf8(absl::string_view text);
-
 }  // namespace cohort

@@ -8,9 +8,9 @@
 #include "cohort/v1/session.pb.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/wire/packed.h"
 #include "common/wire/purpose_codec.h"
-#include "common/wire/utf8.h"
 
 namespace cohort {
 namespace {

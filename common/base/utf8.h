@@ -7,7 +7,7 @@
 
 namespace cohort {
 
-// Every byte that is no part of a well-formed sequence becomes '?'.
+// Every byte that is no part of a well-formed sequence becomes U+FFFD.
 std::string ValidUtf8(absl::string_view text);
 
 }  // namespace cohort

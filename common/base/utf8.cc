@@ -1,4 +1,4 @@
-#include "common/wire/utf8.h"
+#include "common/base/utf8.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -31,7 +31,7 @@ std::string ValidUtf8(absl::string_view text) {
   while (!text.empty()) {
     const size_t length = SequenceLength(text);
     if (length == 0) {
-      valid.push_back('?');
+      valid += "\uFFFD";
     } else {
       valid.append(text.data(), length);
     }
