@@ -96,6 +96,7 @@ absl::Status Worker::MakeEngine() {
   options.max_context = config_.model().max_context();
   options.stop_tokens = tokenizer_->eos_ids();
   options.tokenizer = tokenizer_.get();
+  options.em_inf = LogitSharpening(config_);
   COHORT_ASSIGN_OR_RETURN(engine_, GroupGenerator::Create(model_.get(), options));
   COHORT_ASSIGN_OR_RETURN(reward_set_, MakeRewards(config_));
   return absl::OkStatus();
