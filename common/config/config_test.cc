@@ -366,7 +366,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "critic_gae (adv.baseline) needs returns"},
         std::pair{"algorithm.adv.baseline=critic_gae critic.lr=2", "critic.lr: expected a number"},
         std::pair{"algorithm.adv.baseline=prime_loo", "need each other; found prime_loo with no"},
-        std::pair{"algorithm.reward.sources=[implicit_prm]", "found group_mean with implicit_prm"},
+        std::pair{"algorithm.reward.sources=[implicit_prm]", "implicit_prm needs a process reward model"},
         std::pair{"algorithm.adv.baseline=prime_loo algorithm.reward.sources=[implicit_prm]",
                   "found prime_loo with implicit_prm among 1"},
         std::pair{"process_model.beta=0", "process_model.beta: expected a number above 0"},
