@@ -179,6 +179,8 @@ absl::Status MapAdvantage(const v1::Advantage& in, AdvantageSpec* out) {
   out->n1 = in.n1() == v1::N1_RAW ? SingleRowGroup::kRaw : SingleRowGroup::kZero;
   out->gamma = in.level().returns().gamma();
   out->lam = in.level().returns().lam();
+  out->process_coef = in.process_coef();
+  out->outcome_coef = in.outcome_coef();
   if (in.scale().token_whiten().variance() == v1::WHITEN_BESSEL) {
     out->whiten = WhitenVariance::kBessel;
     out->whiten_floor = VarianceFloor::kAdd;
@@ -292,6 +294,7 @@ absl::Status MapOffPolicy(const v1::OffPolicy& in, OffPolicySpec* out) {
     out->low = in.reject().lo();
     out->high = in.reject().hi();
   }
+  out->batch_normalize = in.batch_normalize();
   if (in.has_neg_seq_mask()) out->neg_seq_mask_delta = in.neg_seq_mask().delta();
   return absl::OkStatus();
 }
@@ -321,6 +324,9 @@ absl::StatusOr<AlgorithmSpec> ToAlgorithmSpec(const v1::RunConfig& config) {
   }
   COHORT_RETURN_IF_ERROR(MapFilters(in, &out));
   COHORT_RETURN_IF_ERROR(MapAdvantage(in.adv(), &out.advantage));
+  for (const RewardSourceSpec& source : out.sources) {
+    if (source.name == RewardSource::kImplicitPrm) out.advantage.process_coef *= source.weight;
+  }
   COHORT_ASSIGN_OR_RETURN(
       out.ratio,
       Same<Ratio>("algorithm.ratio", *v1::RatioKind_descriptor()->FindValueByNumber(in.ratio())));
@@ -334,11 +340,20 @@ absl::StatusOr<AlgorithmSpec> ToAlgorithmSpec(const v1::RunConfig& config) {
   return out;
 }
 
+std::optional<EmInfOptions> LogitSharpening(const v1::RunConfig& config) {
+  const v1::Objective& objective = config.algorithm().objective();
+  if (!objective.has_inference_entropy()) return std::nullopt;
+  const v1::InferenceEntropy& section = objective.inference_entropy();
+  return EmInfOptions{section.lr(), section.steps(), section.kl_weight(), section.threshold()};
+}
+
 AlgorithmContext ToAlgorithmContext(const v1::RunConfig& config) {
   AlgorithmContext context;
   context.group_size = config.rollout().group_size();
   context.optimizer_steps_per_batch = UpdatesPerBatch(config);
   context.spurious_flag = config.run().spurious();
+  context.has_value_head = config.algorithm().adv().baseline() == v1::BASELINE_CRITIC_GAE;
+  context.has_process_model = config.algorithm().adv().baseline() == v1::BASELINE_PRIME_LOO;
   return context;
 }
 

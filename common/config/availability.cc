@@ -51,6 +51,7 @@ std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
   Names sources = VerifierChoices();
   sources.insert(sources.begin(), "task");
   sources.push_back("service");
+  sources.push_back("implicit_prm");
   for (const v1::RewardComponent& source : algorithm.reward().sources()) {
     have.Check("algorithm.reward.sources[].name", source.name(), sources);
   }
@@ -64,8 +65,10 @@ std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
   have.CheckChoice("algorithm.filter.gate", algorithm.filter().gate(), {"none"});
   have.CheckChoice("algorithm.data.select", algorithm.data().select(), {"none"});
   have.Check("algorithm.adv.baseline", Text(v1::Baseline_descriptor(), algorithm.adv().baseline()),
-             {"none", "group_mean", "leave_one_out", "length_weighted", "second_best"});
-  have.CheckChoice("algorithm.objective", algorithm.objective(), {"policy_gradient"});
+             {"none", "group_mean", "leave_one_out", "length_weighted", "critic_gae", "second_best",
+              "prime_loo"});
+  have.CheckChoice("algorithm.objective", algorithm.objective(),
+                   {"policy_gradient", "entropy_direct", "inference_entropy"});
   return have.Take();
 }
 

@@ -362,17 +362,31 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Algorithm, RefusedSettingTest,
     testing::Values(
-        std::pair{"algorithm.adv.baseline=critic_gae", "critic_gae is not available yet"},
-        std::pair{"algorithm.adv.baseline=prime_loo", "prime_loo is not available yet"},
+        std::pair{"algorithm.adv.baseline=critic_gae algorithm.adv.level=sequence",
+                  "critic_gae (adv.baseline) needs returns"},
+        std::pair{"algorithm.adv.baseline=critic_gae critic.lr=2", "critic.lr: expected a number"},
+        std::pair{"algorithm.adv.baseline=prime_loo", "need each other; found prime_loo with no"},
+        std::pair{"algorithm.reward.sources=[implicit_prm]", "implicit_prm needs a process reward model"},
+        std::pair{"algorithm.adv.baseline=prime_loo algorithm.reward.sources=[implicit_prm]",
+                  "found prime_loo with implicit_prm among 1"},
+        std::pair{"process_model.beta=0", "process_model.beta: expected a number above 0"},
+        std::pair{"algorithm.objective=entropy_direct algorithm.entropy_coef=0.1",
+                  "algorithm.entropy_coef: objective entropy_direct is the entropy itself"},
+        std::pair{"algorithm.objective=entropy_direct algorithm.kl=reward", "algorithm.kl"},
+        std::pair{"algorithm.objective=entropy_direct algorithm.offpolicy=tis",
+                  "no policy ratio to correct"},
+        std::pair{"algorithm.objective=entropy_direct algorithm.filter.prompts=dynamic",
+                  "algorithm.reward.sources: expected at least one"},
+        std::pair{"algorithm.objective=entropy_direct algorithm.adv.baseline=critic_gae",
+                  "would train a model for nothing"},
+        std::pair{"algorithm.objective.inference_entropy.lr=0",
+                  "algorithm.objective.inference_entropy.lr: expected a number above 0"},
         std::pair{
             "algorithm.adv.baseline=greedy",
             "algorithm.adv.baseline: greedy is not available yet; available: none, group_mean"},
-        std::pair{"algorithm.reward.sources=[implicit_prm]",
-                  "algorithm.reward.sources[].name: implicit_prm is not available yet"},
         std::pair{"algorithm.reward.shaping=[serial_decay]", "serial_decay is not available yet"},
         std::pair{"algorithm.reward.sources=[random]", "set run.spurious: true"},
         std::pair{"algorithm.filter.prompts=min_valid", "min_valid is not available yet"},
-        std::pair{"algorithm.objective=entropy_direct", "entropy_direct is not available yet"},
         std::pair{"algorithm.trust.clip.dual_c=1", "algorithm.trust.clip.dual_c: must be > 1"},
         std::pair{"algorithm.ratio=none learner.epochs=2", "exactly one optimizer step per batch"},
         std::pair{"algorithm.ratio=none algorithm.trust=clip", "ratio none needs trust none"},
@@ -453,6 +467,43 @@ TEST(SemanticFieldsTest, DifferWhereTrainingDiffers) {
     EXPECT_NE(SemanticHash(SemanticFields(Resolved(kSmall, {setting}), "abc")), base) << setting;
   }
   EXPECT_NE(SemanticHash(SemanticFields(Resolved(kSmall), "abd")), base);
+}
+
+TEST(ResolveTest, ModelsBesideThePolicyFollowIt) {
+  const v1::RunConfig config =
+      Resolved(kSmall, {"learner.prompts_per_step=8", "learner.mini_batches=4", "learner.epochs=3",
+                        "algorithm.adv.baseline=critic_gae", "critic.epochs=1"});
+  EXPECT_EQ(config.critic().path(), config.model().path());
+  EXPECT_EQ(config.process_model().path(), config.model().path());
+  EXPECT_EQ(config.critic().mini_batches(), 4);
+  EXPECT_EQ(config.critic().epochs(), 1);
+  EXPECT_TRUE(config.algorithm().adv().level().has_returns());
+}
+
+TEST(ResolveTest, DirectEntropyNeedsNoRewards) {
+  const v1::RunConfig config = Resolved(kSmall, {"algorithm.objective=entropy_direct"});
+  EXPECT_TRUE(config.algorithm().reward().sources().empty());
+  EXPECT_TRUE(config.algorithm().offpolicy().has_none());
+  COHORT_EXPECT_OK(ValidateConfig(config));
+}
+
+TEST(AlgorithmTest, TheWeightOfTheProcessModelIsThatOfItsRewards) {
+  const v1::RunConfig config =
+      Resolved(kSmall, {"algorithm.adv.baseline=prime_loo", "algorithm.adv.process_coef=4",
+                        "algorithm.reward.sources=[task,{name:\timplicit_prm,weight:\t0.5}]"});
+  COHORT_EXPECT_OK(ValidateConfig(config));
+  COHORT_ASSERT_OK_AND_ASSIGN(AlgorithmSpec spec, ToAlgorithmSpec(config));
+  EXPECT_EQ(spec.advantage.process_coef, 2);
+  EXPECT_EQ(spec.advantage.outcome_coef, 5);
+}
+
+TEST(AlgorithmTest, OnlyInferenceEntropySharpensLogits) {
+  EXPECT_FALSE(LogitSharpening(Resolved(kSmall)).has_value());
+  const auto options =
+      LogitSharpening(Resolved(kSmall, {"algorithm.objective.inference_entropy.steps=3"}));
+  ASSERT_TRUE(options.has_value());
+  EXPECT_EQ(options->steps, 3);
+  EXPECT_EQ(options->threshold, 0.3);
 }
 
 TEST(AlgorithmTest, MapsTheDapoRecipe) {

@@ -118,7 +118,13 @@ void ResolveAdvantage(v1::Advantage* adv) {
     }
   }
   if (adv->level().kind_case() == v1::AdvantageLevel::KIND_NOT_SET) {
-    adv->mutable_level()->mutable_sequence();
+    const bool by_token =
+        adv->baseline() == v1::BASELINE_CRITIC_GAE || adv->baseline() == v1::BASELINE_PRIME_LOO;
+    if (by_token) {
+      adv->mutable_level()->mutable_returns();
+    } else {
+      adv->mutable_level()->mutable_sequence();
+    }
   }
 }
 
@@ -149,7 +155,8 @@ bool UsesDapoRule(const v1::RunConfig& config) {
 
 void ResolveReward(const v1::RunConfig& config, v1::Reward* reward) {
   const int32_t max_new_tokens = config.rollout().max_new_tokens();
-  if (reward->sources().empty()) reward->add_sources()->set_name("task");
+  const bool needs_reward = !config.algorithm().objective().has_entropy_direct();
+  if (reward->sources().empty() && needs_reward) reward->add_sources()->set_name("task");
   if (!reward->has_scale() && UsesDapoRule(config)) {
     reward->mutable_scale()->set_wrong(-1);
     reward->mutable_scale()->set_unparsable(-1);
@@ -187,8 +194,22 @@ void ResolveLoss(v1::AlgorithmSection* algorithm) {
     algorithm->mutable_objective()->mutable_policy_gradient();
   }
   if (algorithm->offpolicy().kind_case() == v1::OffPolicy::KIND_NOT_SET) {
-    algorithm->mutable_offpolicy()->mutable_tis();
+    if (algorithm->objective().has_entropy_direct()) {
+      algorithm->mutable_offpolicy()->mutable_none();
+    } else {
+      algorithm->mutable_offpolicy()->mutable_tis();
+    }
   }
+}
+
+// Models beside the policy start from it, and the critic learns as often as the policy.
+void ResolveBeside(v1::RunConfig* config) {
+  v1::CriticSection* critic = config->mutable_critic();
+  if (!critic->has_path()) critic->set_path(config->model().path());
+  if (critic->mini_batches() == 0) critic->set_mini_batches(config->learner().mini_batches());
+  if (critic->epochs() == 0) critic->set_epochs(config->learner().epochs());
+  v1::ProcessModelSection* process = config->mutable_process_model();
+  if (!process->has_path()) process->set_path(config->model().path());
 }
 
 }  // namespace
@@ -209,6 +230,7 @@ void ResolveConfig(const std::string& name, v1::RunConfig* config) {
   ResolveAdvantage(algorithm->mutable_adv());
   ResolveLoss(algorithm);
   ResolveAggregation(max_new_tokens, algorithm->mutable_agg());
+  ResolveBeside(config);
   MaterialiseDefaults(config);
 }
 

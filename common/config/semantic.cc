@@ -28,6 +28,9 @@ constexpr const char* kSemanticFields[] = {"run.seed",
 
 bool IsSemantic(const std::string& name) {
   if (absl::StartsWith(name, "algorithm.")) return true;
+  if (absl::StartsWith(name, "critic.") || absl::StartsWith(name, "process_model.")) {
+    return !absl::EndsWith(name, ".path");
+  }
   // A data file may lie elsewhere on another host; its source's name and reward count.
   if (absl::StartsWith(name, "data.")) return !absl::EndsWith(name, ".path");
   return std::any_of(std::begin(kSemanticFields), std::end(kSemanticFields),

@@ -175,6 +175,32 @@ void CheckOptimizer(const v1::OptimizerSection& optimizer, Mistakes* out) {
   out->Between("optimizer.min_lr_ratio", optimizer.min_lr_ratio(), 0, 1);
 }
 
+void CheckBeside(const v1::RunConfig& config, Mistakes* out) {
+  const v1::CriticSection& critic = config.critic();
+  out->Between("critic.lr", critic.lr(), 0, 1);
+  out->Between("critic.max_grad_norm", critic.max_grad_norm(), 0, 1e30);
+  out->Between("critic.value_clip", critic.value_clip(), 0, 1e30);
+  out->AtLeast("critic.warmup_batches", critic.warmup_batches(), 0);
+  out->AtLeast("critic.mini_batches", critic.mini_batches(), 1);
+  out->AtLeast("critic.epochs", critic.epochs(), 1);
+  CheckDivides("learner.prompts_per_step", config.learner().prompts_per_step(),
+               "critic.mini_batches", critic.mini_batches(), out);
+  const v1::ProcessModelSection& process = config.process_model();
+  out->Between("process_model.lr", process.lr(), 0, 1);
+  out->Between("process_model.max_grad_norm", process.max_grad_norm(), 0, 1e30);
+  out->Above("process_model.beta", process.beta(), 0);
+}
+
+void CheckSharpening(const v1::RunConfig& config, Mistakes* out) {
+  if (!config.algorithm().objective().has_inference_entropy()) return;
+  const v1::InferenceEntropy& section = config.algorithm().objective().inference_entropy();
+  const std::string field = "algorithm.objective.inference_entropy";
+  out->Above(absl::StrCat(field, ".lr"), section.lr(), 0);
+  out->AtLeast(absl::StrCat(field, ".steps"), section.steps(), 0);
+  out->Between(absl::StrCat(field, ".kl_weight"), section.kl_weight(), 0, 1e30);
+  out->Between(absl::StrCat(field, ".threshold"), section.threshold(), 0, 1e30);
+}
+
 void CheckEval(const v1::EvalSection& eval, Mistakes* out) {
   out->AtLeast("eval.every_steps", eval.every_steps(), 0);
   out->AtLeast("eval.samples", eval.samples(), 0);
@@ -295,6 +321,8 @@ absl::Status ValidateConfig(const v1::RunConfig& config) {
   CheckRollout(config.rollout(), &mistakes);
   CheckLearner(config.learner(), &mistakes);
   CheckOptimizer(config.optimizer(), &mistakes);
+  CheckBeside(config, &mistakes);
+  CheckSharpening(config, &mistakes);
   CheckEval(config.eval(), &mistakes);
   CheckRest(config, &mistakes);
   CheckAlgorithm(config, nullptr, &mistakes);

@@ -20,6 +20,7 @@
 #include "common/generate/group_state.h"
 #include "common/generate/kv_cache.h"
 #include "common/generate/sampler.h"
+#include "common/generate/sharpen.h"
 
 namespace cohort {
 namespace {
@@ -247,7 +248,9 @@ void GroupGenerator::Impl::DecodeToken(StepResult& result) {
   try {
     std::vector<SampleSpec> specs;
     for (const RowState* row : rows) specs.push_back(row->NextSpec());
-    sampled = SampleTokens(model_.Logits(LastHidden()), specs);
+    at::Tensor logits = model_.Logits(LastHidden());
+    if (options_.em_inf.has_value()) logits = SharpenLogits(logits, *options_.em_inf);
+    sampled = SampleTokens(logits, specs);
   } catch (const c10::Error& error) {
     const absl::Status status = ComputeError("decoding", error.what_without_backtrace());
     while (!active_.empty()) Fail(*active_.back()->group, status, result);

@@ -27,6 +27,7 @@
 #include "absl/status/statusor.h"
 #include "common/base/ids.h"
 #include "common/model/causal_lm.h"
+#include "common/rl/em_inf.h"
 #include "common/rl/group.h"
 
 namespace cohort {
@@ -69,6 +70,7 @@ struct EngineOptions {
       2048;  // prompt tokens prefilled in one forward pass (one prompt at least)
   // Tokens that end a row. Unset: the model's end-of-sequence tokens; empty: none.
   std::optional<std::vector<int32_t>> stop_tokens;
+  std::optional<EmInfOptions> em_inf;    // sharpens the logits of every row (sharpen.h); unset: no
   bool fused_cpu_attention = true;       // false: the portable path, for comparison
   const Tokenizer* tokenizer = nullptr;  // needed for stop strings; outlives the engine
   const Clock* clock = nullptr;          // default: the real one

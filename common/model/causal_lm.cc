@@ -75,7 +75,8 @@ absl::Status CausalLm::Allocate() {
   embedding_ = cursor.Next();
   for (int i = 0; i < config_.num_layers; ++i) layers_.push_back(TakeLayer(config_, i, cursor));
   final_norm_ = cursor.Next();
-  head_ = config_.tie_word_embeddings ? embedding_ : cursor.Next();
+  const bool tied = config_.tie_word_embeddings && config_.num_labels == 0;
+  head_ = tied ? embedding_ : cursor.Next();
   rope_frequencies_ = RopeFrequencies(config_).to(options_.device);
   return absl::OkStatus();
 }

@@ -24,11 +24,19 @@ namespace cohort {
 
 struct DecoderLayer;
 
+// What turns hidden states into numbers.
+enum class ModelHead {
+  kLanguage,  // logits over the vocabulary
+  kScore,     // score.weight of a sequence classifier's folder
+  kNewScore,  // the same; a language model's folder gets one label with zero weights: a critic
+};
+
 struct CausalLmOptions {
   at::Device device = at::kCPU;
   at::ScalarType dtype =
       at::kFloat;          // compute dtype of all parameters: kFloat, kBFloat16 or kDouble
   bool trainable = false;  // storage parameters require gradients
+  ModelHead head = ModelHead::kLanguage;  // what Load expects of a folder
 };
 
 // Thread-safety: Forward and Logits may run concurrently while nobody changes parameters; CopyFrom
@@ -61,9 +69,11 @@ class CausalLm {
   at::Tensor Forward(const at::Tensor& tokens, const at::Tensor& positions,
                      Attention& attention) const;
 
-  // hidden: [n, hidden_size] -> logits [n, vocab_size], compute dtype.
+  // hidden: [n, hidden_size] -> logits [n, vocab_size] (a classifier's: [n, num_labels]), compute
+  // dtype.
   at::Tensor Logits(const at::Tensor& hidden) const;
-  // [vocab_size, hidden_size]; the embedding itself when the model ties them.
+  // [vocab_size, hidden_size]; the embedding itself when the model ties them. A classifier's
+  // score.weight [num_labels, hidden_size].
   const at::Tensor& head_weight() const;
 
   // Views with the checkpoint's names, sorted by name; a tied head appears once, as the embedding.
@@ -85,11 +95,13 @@ class CausalLm {
   CausalLm(ModelConfig config, CausalLmOptions options);
   absl::Status Allocate();  // uninitialised storage and the layers over it
   absl::Status LoadWeights(const std::string& folder);
+  absl::Status ChooseHead(const std::string& folder);
   void FillRandomly(uint64_t seed);
 
   ModelConfig config_;
   CausalLmOptions options_;
   ParameterLayout layout_;
+  bool new_head_ = false;             // score.weight is not the folder's
   std::string source_folder_;         // empty for Random
   std::vector<NamedTensor> storage_;  // in the order of layout_.storage
   std::vector<std::unique_ptr<DecoderLayer>> layers_;

@@ -46,6 +46,11 @@ bool IsDerived(const ModelConfig& config, const std::string& name) {
          (config.tie_word_embeddings && name == "lm_head.weight");
 }
 
+// A critic made from a language model takes a head of its own in the place of the model's.
+bool IsReplaced(bool new_head, const std::string& name) {
+  return new_head && name == "lm_head.weight";
+}
+
 absl::Status CheckTensor(const std::string& file, const std::string& name, const at::Tensor& found,
                          const std::vector<int64_t>& expected) {
   if (found.sizes() != at::IntArrayRef(expected)) {
@@ -63,16 +68,19 @@ absl::Status CheckTensor(const std::string& file, const std::string& name, const
 
 // Every tensor the model needs is there with its shape, and none is there that it would ignore.
 absl::Status CheckWeights(const WeightsFolder& weights, const ModelConfig& config,
-                          const ParameterLayout& layout) {
+                          const ParameterLayout& layout, bool new_head) {
   std::set<std::string> expected;
   for (const ViewSpec& view : layout.views) {
     expected.insert(view.name);
+    if (new_head && view.name == kScoreWeight) continue;
     COHORT_ASSIGN_OR_RETURN(const at::Tensor tensor, weights.Tensor(view.name));
     COHORT_RETURN_IF_ERROR(
         CheckTensor(weights.FileOf(view.name), view.name, tensor, ViewShape(layout, view)));
   }
   for (const std::string& name : weights.names()) {
-    if (expected.count(name) != 0 || IsDerived(config, name)) continue;
+    if (expected.count(name) != 0 || IsDerived(config, name) || IsReplaced(new_head, name)) {
+      continue;
+    }
     return absl::InvalidArgumentError(absl::StrCat(
         weights.FileOf(name), ": tensor ", name, " has no place in a ", config.model_type,
         " model of ", config.num_layers, " layers; config.json does not fit the weights"));
@@ -132,6 +140,7 @@ absl::StatusOr<std::unique_ptr<CausalLm>> CausalLm::Load(const std::string& fold
                                                          const CausalLmOptions& options) try {
   COHORT_ASSIGN_OR_RETURN(ModelConfig config, LoadModelConfig(folder));
   std::unique_ptr<CausalLm> model(new CausalLm(std::move(config), options));
+  COHORT_RETURN_IF_ERROR(model->ChooseHead(folder));
   COHORT_RETURN_IF_ERROR(model->LoadWeights(folder));
   model->source_folder_ = folder;
   return model;
@@ -139,11 +148,36 @@ absl::StatusOr<std::unique_ptr<CausalLm>> CausalLm::Load(const std::string& fold
   return FromException(error, absl::StrCat("cannot load the model in ", folder));
 }
 
+absl::Status CausalLm::ChooseHead(const std::string& folder) {
+  const bool classifier = config_.num_labels > 0;
+  if (options_.head == ModelHead::kLanguage && classifier) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        folder, ": expected a language model, found a sequence classifier of ", config_.num_labels,
+        " labels; it can be a reward model (algorithm.reward.sources: reward_model) or a critic "
+        "(critic.path)"));
+  }
+  if (options_.head == ModelHead::kScore && !classifier) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder,
+                     ": expected a sequence classifier (config.json: architectures: "
+                     "[...ForSequenceClassification]), found a language model"));
+  }
+  if (options_.head != ModelHead::kNewScore || classifier) return absl::OkStatus();
+  new_head_ = true;
+  config_.num_labels = 1;
+  layout_ = LayoutOf(config_);
+  return absl::OkStatus();
+}
+
 absl::Status CausalLm::LoadWeights(const std::string& folder) {
   COHORT_ASSIGN_OR_RETURN(const WeightsFolder weights, WeightsFolder::Open(folder));
-  COHORT_RETURN_IF_ERROR(CheckWeights(weights, config_, layout_));
+  COHORT_RETURN_IF_ERROR(CheckWeights(weights, config_, layout_, new_head_));
   COHORT_RETURN_IF_ERROR(Allocate());
   for (const NamedTensor& parameter : NamedParameters()) {
+    if (new_head_ && parameter.name == kScoreWeight) {
+      parameter.tensor.copy_(at::zeros({}));
+      continue;
+    }
     COHORT_ASSIGN_OR_RETURN(const at::Tensor value, weights.Tensor(parameter.name));
     parameter.tensor.copy_(value);
   }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
@@ -230,14 +231,43 @@ json RopeJson(const ModelConfig& config) {
   return rope;
 }
 
-const char* ArchitectureOf(const std::string& model_type) {
-  if (model_type == "llama") return "LlamaForCausalLM";
-  if (model_type == "mistral") return "MistralForCausalLM";
-  return model_type == "qwen2" ? "Qwen2ForCausalLM" : "Qwen3ForCausalLM";
+constexpr char kClassifier[] = "ForSequenceClassification";
+
+std::string ArchitectureOf(const ModelConfig& config) {
+  const std::string& type = config.model_type;
+  const char* family = type == "llama"     ? "Llama"
+                       : type == "mistral" ? "Mistral"
+                       : type == "qwen2"   ? "Qwen2"
+                                           : "Qwen3";
+  return absl::StrCat(family, config.num_labels > 0 ? kClassifier : "ForCausalLM");
+}
+
+// 0 for a language model; `transformers` writes the number of labels as the size of id2label and
+// assumes two where nothing is said.
+int64_t LabelsOf(const json& root, Fields& fields) {
+  const auto names = root.find("architectures");
+  if (names == root.end() || !names->is_array() || names->empty()) return 0;
+  const json& name = names->front();
+  if (!name.is_string() || !absl::EndsWith(name.get<std::string>(), kClassifier)) return 0;
+  const auto labels = root.find("id2label");
+  if (labels != root.end() && labels->is_object()) return static_cast<int64_t>(labels->size());
+  return fields.Integer("num_labels", 2);
+}
+
+void SetLabels(const ModelConfig& config, json& root) {
+  root["architectures"] = {ArchitectureOf(config)};
+  json names = json::object(), ids = json::object();
+  for (int64_t i = 0; i < config.num_labels; ++i) {
+    const std::string label = absl::StrCat("LABEL_", i);
+    names[absl::StrCat(i)] = label;
+    ids[label] = i;
+  }
+  root["id2label"] = names;
+  root["label2id"] = ids;
 }
 
 json JsonFromFields(const ModelConfig& config) {
-  json root = {{"architectures", {ArchitectureOf(config.model_type)}},
+  json root = {{"architectures", {ArchitectureOf(config)}},
                {"model_type", config.model_type},
                {"vocab_size", config.vocab_size},
                {"hidden_size", config.hidden_size},
@@ -280,6 +310,10 @@ absl::Status ValidateModelConfig(const ModelConfig& config, const std::string& w
           absl::StrCat(where, ": ", name, ": expected a positive size, found ", size));
     }
   }
+  if (config.num_labels < 0 || config.num_labels > (int64_t{1} << 20)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": num_labels: expected a small number, found ", config.num_labels));
+  }
   if (config.num_heads % config.num_kv_heads != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": num_attention_heads ", config.num_heads,
@@ -309,6 +343,7 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view text, const std::
   COHORT_RETURN_IF_ERROR(ReadRope(root, fields, where, config));
   COHORT_RETURN_IF_ERROR(CheckActivation(fields, where));
   ApplySlidingWindow(fields, where, config);
+  config.num_labels = LabelsOf(root, fields);
   COHORT_RETURN_IF_ERROR(fields.status());
   COHORT_RETURN_IF_ERROR(ValidateModelConfig(config, where));
   return config;
@@ -325,6 +360,7 @@ absl::StatusOr<ModelConfig> LoadModelConfig(const std::string& folder) {
 std::string ModelConfigJson(const ModelConfig& config, absl::string_view dtype) {
   json root = config.json.empty() ? JsonFromFields(config)
                                   : json::parse(config.json, nullptr, /*allow_exceptions=*/false);
+  if (config.num_labels > 0) SetLabels(config, root);
   root["dtype"] = std::string(dtype);
   root["torch_dtype"] = std::string(dtype);  // the name that `transformers` 4 reads
   return root.dump(2, ' ', false, json::error_handler_t::replace) + "\n";

@@ -41,6 +41,9 @@ struct ModelConfig {
   bool qkv_bias = false;     // q, k, v projections have biases
   bool output_bias = false;  // so has o_proj
   bool qk_norm = false;      // RMSNorm over each head of q and k before the rotary embedding
+  // 0: a language model. Otherwise a sequence classifier (LlamaForSequenceClassification and the
+  // like): score.weight [num_labels, hidden_size] without bias takes the head's place.
+  int64_t num_labels = 0;
   double initializer_range = 0.02;
   // From generation_config.json where it exists, else config.json.
   std::vector<int64_t> eos_token_ids;

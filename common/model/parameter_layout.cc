@@ -71,7 +71,9 @@ ParameterLayout LayoutOf(const ModelConfig& config) {
   builder.Add("model.embed_tokens.weight", {config.vocab_size, config.hidden_size});
   for (int64_t i = 0; i < config.num_layers; ++i) AddLayer(config, i, builder);
   builder.Add("model.norm.weight", {config.hidden_size});
-  if (!config.tie_word_embeddings) {
+  if (config.num_labels > 0) {
+    builder.Add(kScoreWeight, {config.num_labels, config.hidden_size});
+  } else if (!config.tie_word_embeddings) {
     builder.Add("lm_head.weight", {config.vocab_size, config.hidden_size});
   }
   return builder.Build();

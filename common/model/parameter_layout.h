@@ -10,6 +10,9 @@
 
 namespace cohort {
 
+// The head of a sequence classifier.
+inline constexpr char kScoreWeight[] = "score.weight";
+
 struct StorageSpec {
   std::string name;
   std::vector<int64_t> shape;

@@ -93,12 +93,9 @@ std::vector<int64_t> EntropyPositions(int64_t prompt_length, int64_t total_lengt
 absl::StatusOr<at::Tensor> ComputeEntropyLoss(const at::Tensor& entropy,
                                               absl::Span<const int64_t> row_tokens,
                                               EntropyReduction reduction) {
-  AggregationSpec spec;
-  spec.mode = reduction == EntropyReduction::kTokenMean ? Aggregation::kTokenMean
-                                                        : Aggregation::kSeqMeanTokenSum;
   std::vector<AggregationRow> rows;
   for (int64_t n : row_tokens) rows.push_back({n});
-  const std::vector<double> row_weights = AggregationWeights(spec, rows);
+  const std::vector<double> row_weights = AggregationWeights(EntropyAggregation(reduction), rows);
   std::vector<double> weights;
   for (size_t i = 0; i < rows.size(); ++i) {
     weights.insert(weights.end(), static_cast<size_t>(row_tokens[i]), row_weights[i]);

@@ -382,4 +382,8 @@ double ProcessModelLoss(absl::Span<const std::vector<uint8_t>> mask,
   return rows > 0 ? loss / rows : 0;
 }
 
+double ProcessRowGradient(double process_sum, double accuracy, double beta) {
+  return beta * (1 / (1 + std::exp(-beta * process_sum)) - accuracy);
+}
+
 }  // namespace cohort

@@ -57,5 +57,7 @@ void NormalizeProcessRewards(absl::Span<const std::vector<uint8_t>> mask,
 double ProcessModelLoss(absl::Span<const std::vector<uint8_t>> mask,
                         absl::Span<const std::vector<double>> process,
                         absl::Span<const double> accuracy, double beta);
+// Derivative of one row's term (before the mean) with respect to each of its process rewards.
+double ProcessRowGradient(double process_sum, double accuracy, double beta);
 
 }  // namespace cohort

@@ -39,6 +39,19 @@ AggregationCounts& AggregationCounts::operator+=(const AggregationCounts& other)
   return *this;
 }
 
+AggregationSpec LossAggregation(const AlgorithmSpec& spec) {
+  const ObjectiveSpec& objective = spec.objective;
+  return objective.kind == Objective::kEntropyDirect ? EntropyAggregation(objective.reduction)
+                                                     : spec.agg;
+}
+
+AggregationSpec EntropyAggregation(EntropyReduction reduction) {
+  AggregationSpec spec;
+  spec.mode = reduction == EntropyReduction::kTokenMean ? Aggregation::kTokenMean
+                                                        : Aggregation::kSeqMeanTokenSum;
+  return spec;
+}
+
 AggregationCounts CountForAggregation(absl::Span<const AggregationRow> rows) {
   AggregationCounts counts;
   for (const AggregationRow& row : rows) {

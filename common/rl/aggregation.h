@@ -12,6 +12,11 @@
 
 namespace cohort {
 
+// The aggregation that an algorithm's loss uses: algorithm.agg, or the reduction of
+// objective.entropy_direct (7.5, 7.6).
+AggregationSpec LossAggregation(const AlgorithmSpec& spec);
+AggregationSpec EntropyAggregation(EntropyReduction reduction);
+
 // One row of the mini-batch. Rows that were dropped (aborted) are left out; rows that are fully
 // masked are in, with valid_tokens 0.
 struct AggregationRow {

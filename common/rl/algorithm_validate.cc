@@ -229,6 +229,71 @@ absl::Status ValidateSources(const AlgorithmSpec& spec, const AlgorithmContext& 
   return absl::OkStatus();
 }
 
+bool Has(const AlgorithmSpec& spec, RewardSource name) {
+  for (const RewardSourceSpec& source : spec.sources) {
+    if (source.name == name) return true;
+  }
+  return false;
+}
+
+// PRIME's rewards are of two kinds: outcomes and the process model's.
+absl::Status ValidateProcess(const AlgorithmSpec& spec) {
+  const bool prime = spec.advantage.baseline == AdvantageBaseline::kPrimeLoo;
+  const bool source = Has(spec, RewardSource::kImplicitPrm);
+  if (prime == source && (!prime || spec.sources.size() > 1)) return absl::OkStatus();
+  return Invalid(
+      "algorithm: adv.baseline prime_loo, reward.sources implicit_prm and an outcome reward beside "
+      "it need each other; found ",
+      NameOf(spec.advantage.baseline), " with ", source ? "implicit_prm" : "no implicit_prm",
+      " among ", spec.sources.size(), " reward.sources");
+}
+
+absl::Status ValidateEntropyDirect(const AlgorithmSpec& spec) {
+  const auto refuse = [](absl::string_view field, absl::string_view why) {
+    return Invalid("algorithm.", field, ": objective entropy_direct ", why);
+  };
+  if (!(spec.objective.temperature > 0)) {
+    return Invalid("algorithm.objective.entropy_direct.temperature: must be > 0; found ",
+                   spec.objective.temperature);
+  }
+  if (spec.entropy_coef != 0) return refuse("entropy_coef", "is the entropy itself; set it to 0");
+  if (spec.kl.placement == KlPlacement::kReward) {
+    return refuse("kl", "has no rewards to take a penalty from; use kl.loss or none");
+  }
+  if (spec.kl.placement == KlPlacement::kLoss && spec.objective.align == EntropyAlign::kReference) {
+    return refuse("kl", "with align reference looks at other positions than kl.loss; use predict");
+  }
+  if (spec.offpolicy.kind != OffPolicy::kNone && spec.offpolicy.kind != OffPolicy::kBypass) {
+    return refuse("offpolicy", "has no policy ratio to correct; use none");
+  }
+  if (spec.offpolicy.neg_seq_mask_delta) {
+    return refuse("offpolicy.neg_seq_mask", "has no advantages; leave it out");
+  }
+  if (spec.trust.clip_cov || spec.trust.kl_cov) {
+    return refuse("trust", "has no advantages; use none");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateObjective(const AlgorithmSpec& spec) {
+  const Objective kind = spec.objective.kind;
+  const AdvantageBaseline baseline = spec.advantage.baseline;
+  const bool beside =
+      baseline == AdvantageBaseline::kCriticGae || baseline == AdvantageBaseline::kPrimeLoo;
+  if (kind != Objective::kPolicyGradient && beside) {
+    return Invalid("algorithm.adv.baseline: objective ", NameOf(kind), " has no advantages, so ",
+                   NameOf(baseline), " would train a model for nothing; use none");
+  }
+  if (kind == Objective::kEntropyDirect) COHORT_RETURN_IF_ERROR(ValidateEntropyDirect(spec));
+  const bool filters =
+      spec.prompt_filter.kind != PromptFilter::kNone || spec.row_filter.kind == RowFilter::kTopk;
+  if (spec.sources.empty() && (kind != Objective::kEntropyDirect || filters)) {
+    return Invalid("algorithm.reward.sources: expected at least one, found none; only objective ",
+                   "entropy_direct without filters by reward goes without");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateAggregation(const AggregationSpec& agg) {
   if (agg.mode == Aggregation::kSeqMeanTokenSumConst && !(agg.constant > 0)) {
     return Invalid("algorithm.agg.constant: seq_mean_token_sum_const needs C > 0; found ",
@@ -267,6 +332,8 @@ absl::Status ValidateAlgorithm(const AlgorithmSpec& spec, const AlgorithmContext
   COHORT_RETURN_IF_ERROR(ValidateKl(spec));
   COHORT_RETURN_IF_ERROR(ValidateFilters(spec, context));
   COHORT_RETURN_IF_ERROR(ValidateSources(spec, context));
+  COHORT_RETURN_IF_ERROR(ValidateProcess(spec));
+  COHORT_RETURN_IF_ERROR(ValidateObjective(spec));
   COHORT_RETURN_IF_ERROR(ValidateAggregation(spec.agg));
   return ValidateOffPolicy(spec.offpolicy);
 }

@@ -255,8 +255,11 @@ void CheckShapes(const PolicyLossSpec& spec, const PolicyTokens& x) {
 }  // namespace
 
 PolicyLossSpec MakePolicyLossSpec(const AlgorithmSpec& spec) {
-  return {spec.ratio, spec.trust, spec.kl,
-          spec.kl.placement == KlPlacement::kLoss ? spec.kl.coef : 0, spec.entropy_coef};
+  const double kl_coef = spec.kl.placement == KlPlacement::kLoss ? spec.kl.coef : 0;
+  // The entropy itself is what is minimised; no token has an advantage.
+  if (spec.objective.kind == Objective::kEntropyDirect)
+    return {Ratio::kNone, {}, spec.kl, kl_coef, -1};
+  return {spec.ratio, spec.trust, spec.kl, kl_coef, spec.entropy_coef};
 }
 
 PolicyStats& PolicyStats::operator+=(const PolicyStats& other) {

@@ -24,7 +24,8 @@ struct PolicyLossSpec {
   double entropy_coef = 0;
 };
 
-// Of a whole algorithm, with kl.coef of the specification.
+// Of a whole algorithm, with kl.coef of the specification. objective.entropy_direct has no policy
+// term and entropy_coef -1.
 PolicyLossSpec MakePolicyLossSpec(const AlgorithmSpec& spec);
 
 // Packed tokens of whole rows: row i is [row_offsets[i], row_offsets[i + 1]). The spans stay the

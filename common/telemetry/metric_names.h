@@ -24,6 +24,7 @@ inline constexpr char kPhaseForward[] = "forward";
 inline constexpr char kPhaseBackward[] = "backward";
 inline constexpr char kPhaseAllReduce[] = "allreduce";
 inline constexpr char kPhaseOptimizer[] = "optimizer";
+inline constexpr char kPhaseBeside[] = "beside";  // critic, process model
 inline constexpr char kPhasePublish[] = "publish";
 inline constexpr char kPhaseCheckpoint[] = "checkpoint";
 inline constexpr char kPhaseEval[] = "eval";

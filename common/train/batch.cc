@@ -275,6 +275,10 @@ absl::StatusOr<TrainBatch> PrepareBatch(absl::Span<const Group> groups, const Al
 }
 
 absl::Status AddAdvantages(const AlgorithmSpec& spec, double kl_coef, TrainBatch* batch) {
+  if (spec.objective.kind != Objective::kPolicyGradient) {
+    batch->advantage.assign(batch->mask.size(), 0);
+    return absl::OkStatus();
+  }
   const std::vector<double> penalty = KlPenalty(spec, kl_coef, *batch);
   std::vector<AdvantageRow> rows;
   for (const TrainRow& row : batch->rows) {
@@ -285,6 +289,8 @@ absl::Status AddAdvantages(const AlgorithmSpec& spec, double kl_coef, TrainBatch
     in.mask = RowSpan(batch->mask, row);
     const double baseline = batch->baseline[static_cast<size_t>(row.group)];
     if (!std::isnan(baseline)) in.greedy_reward = baseline;
+    if (!batch->value.empty()) in.value = RowSpan(batch->value, row);
+    if (!batch->process.empty()) in.process = RowSpan(batch->process, row);
     if (!penalty.empty()) {
       in.reward += SequencePenalty(spec, RowSpan(penalty, row));
       if (spec.advantage.level == AdvantageLevel::kReturns) in.token_reward = RowSpan(penalty, row);
@@ -293,11 +299,15 @@ absl::Status AddAdvantages(const AlgorithmSpec& spec, double kl_coef, TrainBatch
   }
   COHORT_ASSIGN_OR_RETURN(const Advantages advantages, ComputeAdvantages(spec.advantage, rows));
   batch->advantage.assign(batch->mask.size(), 0);
+  if (!batch->value.empty()) batch->returns.assign(batch->mask.size(), 0);
   for (size_t i = 0; i < batch->rows.size(); ++i) {
     const TrainRow& row = batch->rows[i];
     for (int64_t t = 0; t < row.length; ++t) {
       const size_t at = static_cast<size_t>(row.begin + t);
-      if (batch->mask[at]) batch->advantage[at] = advantages.At(i, static_cast<size_t>(t));
+      if (batch->mask[at] == 0) continue;
+      batch->advantage[at] = advantages.At(i, static_cast<size_t>(t));
+      if (!batch->returns.empty())
+        batch->returns[at] = advantages.returns[i][static_cast<size_t>(t)];
     }
   }
   batch->degenerate_groups = advantages.degenerate_groups;

@@ -42,6 +42,9 @@ struct TrainBatch {
   std::vector<double> old;         // empty: the policy of the step's own forward pass
   std::vector<double> reference;   // empty: not scored
   std::vector<double> correction;  // empty: none, or made per micro-batch
+  std::vector<double> value;       // the critic's at the start of the batch; empty: no critic
+  std::vector<double> returns;     // what those values are trained on; empty likewise
+  std::vector<double> process;     // reward of a process model; empty: there is none
   std::vector<double> start;  // the learner's at the start of the batch, where scored; else NaN
 
   std::vector<double> baseline;  // per group: the greedy row's shaped reward; NaN: none
@@ -80,7 +83,8 @@ double RowTruth(const Group& group, const Row& row, const RewardScaleSpec& scale
 absl::StatusOr<TrainBatch> PrepareBatch(absl::Span<const Group> groups, const AlgorithmSpec& spec,
                                         int64_t step);
 
-// Fills `advantage`. `kl_coef`: of the reward-side penalty; then `old` and `reference` must be
+// Fills `advantage`, and `returns` where there are values. An objective without a policy gradient
+// has advantages of 0. `kl_coef`: of the reward-side penalty; then `old` and `reference` must be
 // there.
 absl::Status AddAdvantages(const AlgorithmSpec& spec, double kl_coef, TrainBatch* batch);
 

@@ -55,7 +55,8 @@ void RemoveTree(const std::string& path) {
 
 absl::Status SyncTree(const std::string& folder) {
   for (const std::string& name : EntriesOf(folder)) {
-    COHORT_RETURN_IF_ERROR(SyncFile(Join(folder, name)));
+    const std::string path = Join(folder, name);
+    COHORT_RETURN_IF_ERROR(fs::is_directory(path) ? SyncTree(path) : SyncFile(path));
   }
   return SyncFile(folder);
 }
@@ -75,13 +76,16 @@ std::vector<NamedTensor> Moments(const CausalLm& model, const AdamW& optimizer) 
   return all;
 }
 
-std::string StateJson(const CheckpointState& state) {
+std::string StateJson(const CheckpointState& state, absl::Span<const CheckpointPart> beside) {
   nlohmann::json json;
   json["format"] = 1;
   json["step"] = state.step;
   json["version"] = state.version;
   json["optimizer_steps"] = state.optimizer_steps;
   json["kl_coef"] = state.kl_coef;
+  for (const CheckpointPart& part : beside) {
+    json["beside"][part.name]["optimizer_steps"] = part.optimizer->steps();
+  }
   json["config_hash"] = state.config_hash;
   json["extra"] = nlohmann::json::parse(state.extra_json, nullptr, /*allow_exceptions=*/false);
   return absl::StrCat(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace), "\n");
@@ -106,15 +110,36 @@ absl::StatusOr<CheckpointState> ParseState(const std::string& path) {
   }
 }
 
-absl::Status WriteContent(const std::string& folder, const CausalLm& model, const AdamW& optimizer,
-                          const CheckpointState& state) {
+absl::StatusOr<int64_t> StepsOfPart(const std::string& path, const std::string& name) {
+  COHORT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  try {
+    return json.at("beside").at(name).at("optimizer_steps").get<int64_t>();
+  } catch (const nlohmann::json::exception& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": expected a checkpoint with a ", name, ", found none (", error.what(),
+                     "); it was written by a run of another algorithm"));
+  }
+}
+
+absl::Status WriteModel(const std::string& folder, const CausalLm& model, const AdamW& optimizer) {
   COHORT_RETURN_IF_ERROR(model.Save(folder));
   if (optimizer.separate_masters()) {
     COHORT_RETURN_IF_ERROR(
         WriteSafetensors(Join(folder, kMastersFile), model.NamedViews(optimizer.masters())));
   }
-  COHORT_RETURN_IF_ERROR(WriteSafetensors(Join(folder, kOptimizerFile), Moments(model, optimizer)));
-  COHORT_RETURN_IF_ERROR(WriteFileAtomic(Join(folder, kStateFile), StateJson(state)));
+  return WriteSafetensors(Join(folder, kOptimizerFile), Moments(model, optimizer));
+}
+
+absl::Status WriteContent(const std::string& folder, const CausalLm& model, const AdamW& optimizer,
+                          const CheckpointState& state, absl::Span<const CheckpointPart> beside) {
+  COHORT_RETURN_IF_ERROR(WriteModel(folder, model, optimizer));
+  for (const CheckpointPart& part : beside) {
+    const std::string own = Join(folder, part.name);
+    COHORT_RETURN_IF_ERROR(MakeFolders(own));
+    COHORT_RETURN_IF_ERROR(WriteModel(own, *part.model, *part.optimizer));
+  }
+  COHORT_RETURN_IF_ERROR(WriteFileAtomic(Join(folder, kStateFile), StateJson(state, beside)));
   return SyncTree(folder);
 }
 
@@ -175,13 +200,14 @@ absl::Status CheckpointStore::Open() {
 }
 
 absl::Status CheckpointStore::Save(const CausalLm& model, const AdamW& optimizer,
-                                   const CheckpointState& state) try {
+                                   const CheckpointState& state,
+                                   absl::Span<const CheckpointPart> beside) try {
   const std::string target = PathOf(state.step);
   if (access(Join(target, kStateFile).c_str(), F_OK) == 0) return absl::OkStatus();
   const std::string temporary = Join(folder_, absl::StrCat(kTemporary, state.step));
   RemoveTree(temporary);
   absl::Status status = MakeFolders(temporary);
-  if (status.ok()) status = WriteContent(temporary, model, optimizer, state);
+  if (status.ok()) status = WriteContent(temporary, model, optimizer, state, beside);
   if (status.ok() && rename(temporary.c_str(), target.c_str()) != 0) {
     status = ErrnoStatus(errno, absl::StrCat("cannot rename ", temporary, " to ", target));
   }
@@ -237,12 +263,20 @@ absl::StatusOr<std::string> CheckpointStore::Newest() const {
 }
 
 absl::StatusOr<CheckpointState> LoadCheckpoint(const std::string& path, CausalLm* model,
-                                               AdamW* optimizer) try {
+                                               AdamW* optimizer,
+                                               absl::Span<const CheckpointPart> beside) try {
   const c10::NoGradGuard no_grad;
   COHORT_ASSIGN_OR_RETURN(CheckpointState state, ParseState(Join(path, kStateFile)));
   COHORT_RETURN_IF_ERROR(LoadMasters(path, model, optimizer));
   COHORT_RETURN_IF_ERROR(LoadMoments(path, model, optimizer));
   optimizer->Restored(state.optimizer_steps);
+  for (const CheckpointPart& part : beside) {
+    const std::string own = Join(path, part.name);
+    COHORT_ASSIGN_OR_RETURN(const int64_t steps, StepsOfPart(Join(path, kStateFile), part.name));
+    COHORT_RETURN_IF_ERROR(LoadMasters(own, part.model, part.optimizer));
+    COHORT_RETURN_IF_ERROR(LoadMoments(own, part.model, part.optimizer));
+    part.optimizer->Restored(steps);
+  }
   return state;
 } catch (const std::exception& error) {
   return absl::InternalError(absl::StrCat(path, ": ", error.what()));

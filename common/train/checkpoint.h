@@ -1,6 +1,7 @@
 // Checkpoints: FOLDER/step-00000010/ holds a Hugging Face folder (the weights in the compute dtype,
 // loadable as it is), `masters.safetensors` (fp32 masters, where the weights are bf16),
-// `optimizer.safetensors` (both moments) and `state.json`.
+// `optimizer.safetensors` (both moments) and `state.json`. Models trained beside the policy lie in
+// folders of their own in it (`critic/`, `process_model/`), each like the policy's.
 //
 // A checkpoint is written beside its place, synced file by file and folder by folder, and renamed:
 // it is there as a whole or not at all. Rank 0 writes, every rank reads. A failed write leaves
@@ -13,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "common/model/causal_lm.h"
 #include "common/train/adamw.h"
 
@@ -27,6 +29,13 @@ struct CheckpointState {
   std::string extra_json = "{}";  // the caller's own: data cursor, counters; one JSON object
 };
 
+// A model that is trained beside the policy; both outlive whoever gets it.
+struct CheckpointPart {
+  std::string name;  // of its folder
+  CausalLm* model = nullptr;
+  AdamW* optimizer = nullptr;
+};
+
 // One thread at a time.
 class CheckpointStore {
  public:
@@ -37,7 +46,8 @@ class CheckpointStore {
   absl::Status Open();
   // Writes the checkpoint of state.step (an existing one is kept as it is), then removes those
   // beyond keep_last, except the best. ResourceExhausted when the disk is full.
-  absl::Status Save(const CausalLm& model, const AdamW& optimizer, const CheckpointState& state);
+  absl::Status Save(const CausalLm& model, const AdamW& optimizer, const CheckpointState& state,
+                    absl::Span<const CheckpointPart> beside = {});
 
   // Remembers that this step's checkpoint, which must be there, is the best so far.
   absl::Status MarkBest(int64_t step, double score);
@@ -60,9 +70,10 @@ class CheckpointStore {
   Best best_;
 };
 
-// Fills the model and the optimizer from a checkpoint's folder and returns its state. The compute
+// Fills the models and the optimizers from a checkpoint's folder and returns its state. The compute
 // dtype may differ from the one that wrote it. InvalidArgument names the file and what is wrong.
 absl::StatusOr<CheckpointState> LoadCheckpoint(const std::string& path, CausalLm* model,
-                                               AdamW* optimizer);
+                                               AdamW* optimizer,
+                                               absl::Span<const CheckpointPart> beside = {});
 
 }  // namespace cohort

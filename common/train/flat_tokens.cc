@@ -69,16 +69,21 @@ void MaskNegativeSequences(double delta, const TrainBatch& batch, const PackedMi
 
 }  // namespace
 
-TokenScores ScorePacked(const CausalLm& model, const PackedMicroBatch& packed,
-                        const TokenScoreOptions& options, bool checkpoint_activations) {
+at::Tensor PredictingStates(const CausalLm& model, const PackedMicroBatch& packed,
+                            bool checkpoint_activations) {
   const at::Device device = model.options().device;
   PackedAttention attention(packed.segments);
   CausalLm::ForwardOptions forward;
   forward.checkpoint_activations = checkpoint_activations;
   const at::Tensor hidden =
       model.Forward(packed.tokens.to(device), packed.positions.to(device), attention, forward);
-  const at::Tensor chosen = hidden.index_select(0, packed.predict.to(device));
-  return ScoreTokens(chosen, model.head_weight(), packed.targets.to(device), options);
+  return hidden.index_select(0, packed.predict.to(device));
+}
+
+TokenScores ScorePacked(const CausalLm& model, const PackedMicroBatch& packed,
+                        const TokenScoreOptions& options, bool checkpoint_activations) {
+  const at::Tensor states = PredictingStates(model, packed, checkpoint_activations);
+  return ScoreTokens(states, model.head_weight(), packed.targets.to(states.device()), options);
 }
 
 std::vector<double> ToHost(const at::Tensor& values) {
@@ -88,29 +93,33 @@ std::vector<double> ToHost(const at::Tensor& values) {
 }
 
 absl::Status CheckFinite(const TrainBatch& batch, const PackedMicroBatch& packed,
-                         const std::vector<double>& logprob) {
+                         const std::vector<double>& values, absl::string_view what) {
   std::string rows;
   int bad = 0;
   for (size_t i = 0; i < packed.rows.size(); ++i) {
-    const auto begin = logprob.begin() + packed.row_offsets[i];
-    const auto end = logprob.begin() + packed.row_offsets[i + 1];
+    const auto begin = values.begin() + packed.row_offsets[i];
+    const auto end = values.begin() + packed.row_offsets[i + 1];
     if (std::all_of(begin, end, [](double x) { return std::isfinite(x); })) continue;
     if (++bad > 4) continue;  // a few names are enough
     absl::StrAppend(&rows, rows.empty() ? "" : "; ",
                     batch.Describe(batch.rows[static_cast<size_t>(packed.rows[i])]));
   }
   if (bad == 0) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("non-finite logprob: ", bad, " rows, ", rows,
+  return absl::InternalError(absl::StrCat("non-finite ", what, ": ", bad, " rows, ", rows,
                                           ". The weights are damaged or the loss diverged: "
                                           "continue from the last checkpoint with a lower lr"));
 }
 
-std::vector<double> ScatterLogprobs(const PackedMicroBatch& packed, const at::Tensor& logprob,
-                                    at::Tensor* flat) {
-  std::vector<double> values = ToHost(logprob);
+std::vector<double> ScatterEntries(const PackedMicroBatch& packed, const at::Tensor& values,
+                                   at::Tensor* flat) {
+  std::vector<double> entries = ToHost(values);
   double* out = flat->data_ptr<double>();
-  for (size_t i = 0; i < values.size(); ++i) out[packed.flat[i]] = values[i];
-  return values;
+  for (size_t i = 0; i < entries.size(); ++i) out[packed.flat[i]] = entries[i];
+  return entries;
+}
+
+std::vector<double> GatherEntries(const std::vector<double>& flat, const PackedMicroBatch& packed) {
+  return Gather(flat, packed);
 }
 
 void Remember(const PackedMicroBatch& packed, const std::vector<double>& logprob,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "common/collective/collective.h"
 #include "common/model/causal_lm.h"
 #include "common/objective/token_scores.h"
@@ -19,19 +20,25 @@
 
 namespace cohort {
 
+// The hidden states that `packed.predict` names, [entries, hidden]. Throws c10::Error.
+at::Tensor PredictingStates(const CausalLm& model, const PackedMicroBatch& packed,
+                            bool checkpoint_activations);
+
 // Scores of the entries of `packed` ([entries] each). Throws c10::Error.
 TokenScores ScorePacked(const CausalLm& model, const PackedMicroBatch& packed,
                         const TokenScoreOptions& options, bool checkpoint_activations);
 
 std::vector<double> ToHost(const at::Tensor& values);  // detached, fp64
 
-// InternalError "non-finite logprob: ..." naming the rows.
+// InternalError "non-finite WHAT: ..." naming the rows.
 absl::Status CheckFinite(const TrainBatch& batch, const PackedMicroBatch& packed,
-                         const std::vector<double>& logprob);
+                         const std::vector<double>& values, absl::string_view what = "logprob");
 
 // Writes the entries' values into a flat fp64 tensor and returns them.
-std::vector<double> ScatterLogprobs(const PackedMicroBatch& packed, const at::Tensor& logprob,
-                                    at::Tensor* flat);
+std::vector<double> ScatterEntries(const PackedMicroBatch& packed, const at::Tensor& values,
+                                   at::Tensor* flat);
+// The entries' values from an array of the batch's tokens.
+std::vector<double> GatherEntries(const std::vector<double>& flat, const PackedMicroBatch& packed);
 // The same into an array, where it holds nothing (NaN) yet.
 void Remember(const PackedMicroBatch& packed, const std::vector<double>& logprob,
               std::vector<double>* flat);

@@ -48,9 +48,10 @@ GroupShape ShapeOf(const TrainBatch& batch, int64_t group) {
   return shape;
 }
 
-// Tokens that enter the model: the last one predicts nothing, unless another row continues it.
-int64_t InputTokens(const TrainRow& row, bool has_child) {
-  return row.length - row.inherited - (has_child ? 0 : 1);
+// Tokens that enter the model: the last one predicts nothing, unless another row continues it or
+// its own state is asked for.
+int64_t InputTokens(const TrainRow& row, bool with_last) {
+  return row.length - row.inherited - (with_last ? 0 : 1);
 }
 
 class PieceMaker {
@@ -90,7 +91,8 @@ class PieceMaker {
 
   int64_t TokensOf(int64_t row_index, const GroupShape& shape) const {
     const TrainRow& row = batch_.rows[static_cast<size_t>(row_index)];
-    const int64_t own = InputTokens(row, shape.has_child[static_cast<size_t>(row.index)]);
+    const bool with_last = options_.own_states || shape.has_child[static_cast<size_t>(row.index)];
+    const int64_t own = InputTokens(row, with_last);
     if (options_.share_prompts) return own;
     int64_t tokens = own + PromptTokens(row.group);
     for (const Row* source = &batch_.SourceRow(row); ContinuesRow(*source);) {
@@ -148,8 +150,8 @@ void Pack(std::vector<Piece> pieces, bool with_gradient, int64_t budget,
 // Lays one micro-batch out, segment by segment.
 class Packer {
  public:
-  Packer(const TrainBatch& batch, bool share_prompts)
-      : batch_(batch), share_prompts_(share_prompts) {
+  Packer(const TrainBatch& batch, bool share_prompts, bool own_states)
+      : batch_(batch), share_prompts_(share_prompts), own_states_(own_states) {
     out_.row_offsets.push_back(0);
   }
 
@@ -207,7 +209,8 @@ class Packer {
   void AddRow(const TrainRow& row, int64_t row_index) {
     const Row& source = batch_.SourceRow(row);
     const Group& group = GroupOf(batch_, row.group);
-    const int64_t inputs = InputTokens(row, shape_.has_child[static_cast<size_t>(row.index)]);
+    const bool with_last = own_states_ || shape_.has_child[static_cast<size_t>(row.index)];
+    const int64_t inputs = InputTokens(row, with_last);
     // Where the tokens before the row's own ones are: the prompt's last, then the inherited ones.
     std::vector<int64_t> before;
     if (share_prompts_) {
@@ -258,6 +261,13 @@ class Packer {
     for (int32_t t = 0; t < source.parent_tokens; ++t) Push(parent.tokens[static_cast<size_t>(t)]);
   }
 
+  // Packed index of the `t`-th of the row's states, counted from the prompt's last token (0), which
+  // predicts the first response token.
+  static int64_t StateOf(int64_t t, int64_t inherited, int64_t begin,
+                         const std::vector<int64_t>& before) {
+    return t <= inherited ? before[static_cast<size_t>(t)] : begin + t - inherited - 1;
+  }
+
   void AddEntries(const TrainRow& row, int64_t row_index, const std::vector<int64_t>& before,
                   int64_t begin) {
     const size_t entries = out_.flat.size();
@@ -265,9 +275,7 @@ class Packer {
     for (int64_t t = 0; t < row.length; ++t) {
       const int64_t flat = row.begin + t;
       if (batch_.mask[static_cast<size_t>(flat)] == 0) continue;
-      const int64_t own = t - row.inherited;  // < 0: one of its parents' tokens
-      predict_.push_back(own > 0 ? begin + own - 1
-                                 : before[before.size() - 1 - static_cast<size_t>(-own)]);
+      predict_.push_back(StateOf(own_states_ ? t + 1 : t, row.inherited, begin, before));
       targets_.push_back(ids[static_cast<size_t>(t)]);
       out_.flat.push_back(flat);
     }
@@ -278,6 +286,7 @@ class Packer {
 
   const TrainBatch& batch_;
   const bool share_prompts_;
+  const bool own_states_;
   PackedMicroBatch out_;
   GroupShape shape_;
   std::vector<int> segment_of_;  // of the current group's rows
@@ -319,8 +328,8 @@ std::vector<std::vector<MicroBatch>> PlanMicroBatches(const TrainBatch& batch, i
 }
 
 PackedMicroBatch PackMicroBatch(const TrainBatch& batch, const MicroBatch& micro,
-                                bool share_prompts) {
-  Packer packer(batch, share_prompts);
+                                bool share_prompts, bool own_states) {
+  Packer packer(batch, share_prompts, own_states);
   for (const Piece& piece : micro.pieces) packer.AddPiece(piece);
   return packer.Finish();
 }

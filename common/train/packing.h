@@ -34,6 +34,9 @@ struct PackingOptions {
   int64_t token_budget = 4096;  // packed tokens of a micro-batch
   int ranks = 1;
   bool share_prompts = true;  // false: every row repeats its prompt (the layout to compare with)
+  // An entry takes the hidden state of its own token, which predicts the next one, instead of the
+  // state that predicts it (objective.entropy_direct, align reference).
+  bool own_states = false;
   // Cost of one query-key pair against one token's matrix products: about 1 / (6 * hidden size).
   double pair_cost = 1.0 / 4096;
 };
@@ -52,7 +55,8 @@ struct PackedMicroBatch {
   at::Tensor positions;  // [n] int64
   std::vector<Segment> segments;
   at::Tensor predict;  // [m] int64: the packed index whose hidden state predicts the entry; the
-                       // last prompt token predicts the first token of every row
+                       // last prompt token predicts the first token of every row. With own_states
+                       // the entry's own packed index
   at::Tensor targets;  // [m] int64
   std::vector<int64_t> flat;         // [m] index into the batch's token arrays
   std::vector<int64_t> rows;         // indices into TrainBatch::rows, of rows with an entry
@@ -62,6 +66,10 @@ struct PackedMicroBatch {
 };
 
 PackedMicroBatch PackMicroBatch(const TrainBatch& batch, const MicroBatch& micro,
-                                bool share_prompts);
+                                bool share_prompts, bool own_states = false);
+inline PackedMicroBatch PackMicroBatch(const TrainBatch& batch, const MicroBatch& micro,
+                                       const PackingOptions& options) {
+  return PackMicroBatch(batch, micro, options.share_prompts, options.own_states);
+}
 
 }  // namespace cohort

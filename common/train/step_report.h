@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,9 +16,30 @@ namespace cohort {
 struct PhaseSeconds {
   double prepare = 0;
   double forward = 0;
+  double beside = 0;  // passes and updates of the critic and the process model
   double backward = 0;
   double allreduce = 0;
   double optimizer = 0;
+};
+
+// Of the critic's updates of one batch.
+struct CriticReport {
+  int64_t updates = 0;
+  double loss = 0;       // mean over updates, as the grad norm
+  double grad_norm = 0;  // before clipping
+  double learning_rate = 0;
+  double clip_fraction = 0;  // tokens whose value moved beyond value_clip
+  // Of the values at the start of the batch: 1 - Var(return - value) / Var(return), and means.
+  double explained_variance = 0, value_mean = 0, return_mean = 0;
+};
+
+// Of the process model's update of one batch; loss, accuracy and reward before the update.
+struct ProcessReport {
+  double loss = 0;
+  double accuracy = 0;     // rows whose summed reward has the sign of their outcome
+  double reward_mean = 0;  // beta * q per token
+  double grad_norm = 0;    // before clipping
+  double learning_rate = 0;
 };
 
 struct StepReport {
@@ -48,6 +70,9 @@ struct StepReport {
   double truncated_fraction = 0;
   double staleness_mean = 0;  // versions, over groups
   int64_t staleness_max = 0;
+
+  std::optional<CriticReport> critic;
+  std::optional<ProcessReport> process;
 
   int64_t prompt_tokens = 0;    // packed, over all ranks and updates
   int64_t response_tokens = 0;  // of the batch

@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
 #include "common/objective/policy_loss.h"
@@ -16,22 +15,10 @@
 #include "common/rl/aggregation.h"
 #include "common/rl/offpolicy.h"
 #include "common/train/flat_tokens.h"
+#include "common/train/passes.h"
 
 namespace cohort {
 namespace {
-
-// Adds the time of a scope to a counter.
-class ScopedSeconds {
- public:
-  explicit ScopedSeconds(double* seconds) : seconds_(seconds), start_(absl::Now()) {}
-  ~ScopedSeconds() { *seconds_ += absl::ToDoubleSeconds(absl::Now() - start_); }
-  ScopedSeconds(const ScopedSeconds&) = delete;
-  ScopedSeconds& operator=(const ScopedSeconds&) = delete;
-
- private:
-  double* const seconds_;
-  const absl::Time start_;
-};
 
 bool NeedsReference(const AlgorithmSpec& spec) { return spec.kl.placement != KlPlacement::kNone; }
 
@@ -43,6 +30,7 @@ bool NeedsOldPass(const TrainerOptions& options) {
   const bool several = options.mini_batches * options.epochs > 1;
   const bool whole_batch =
       spec.offpolicy.kind == OffPolicy::kReject || spec.offpolicy.batch_normalize;
+  if (spec.objective.kind != Objective::kPolicyGradient) return false;
   return several || whole_batch || spec.kl.placement == KlPlacement::kReward ||
          spec.trust.clip_cov || spec.trust.kl_cov;
 }
@@ -51,8 +39,14 @@ bool HasCorrection(const OffPolicySpec& spec) {
   return spec.kind != OffPolicy::kNone && spec.kind != OffPolicy::kBypass;
 }
 
-double GroupTemperature(absl::Span<const Group> groups) {
-  return groups.empty() ? 1.0 : static_cast<double>(groups[0].temperature);
+// Of the distributions whose log-probs and entropies the losses are made of.
+double LossTemperature(const ObjectiveSpec& objective, const Group& group) {
+  return objective.kind == Objective::kEntropyDirect ? objective.temperature
+                                                     : static_cast<double>(group.temperature);
+}
+
+UpdateOptions PolicyUpdate(const TrainerOptions& options) {
+  return {options.adamw, options.lr, options.max_grad_norm, options.bucket_bytes};
 }
 
 absl::Status CheckGroups(absl::Span<const Group> groups) {
@@ -77,21 +71,45 @@ struct Trainer::Run {
   StepReport report;
   int64_t update = 0;  // of this batch, from 0
   double temperature = 1;
-  bool frozen = false;  // no token has an advantage: measure, but make no update
+  bool frozen = false;   // measure, but make no update of the policy
+  bool changed = false;  // a model beside the policy has been updated
   std::vector<std::vector<std::vector<MicroBatch>>> plans;  // [mini-batch][rank][micro-batch]
   std::vector<uint8_t> selected;                            // clip_cov, kl_cov; token arrays
   double correction_sum = 0;
 };
 
-Trainer::Trainer(TrainerOptions options, CausalLm* model, const CausalLm* reference,
+Trainer::Trainer(TrainerOptions options, CausalLm* model, const BesideModels& beside,
                  Collective* collective)
     : options_(std::move(options)),
       model_(model),
-      reference_(reference),
+      reference_(beside.reference),
       collective_(collective),
-      gradients_(model),
-      optimizer_(model, options_.adamw),
-      kl_(options_.algorithm.kl) {}
+      policy_("policy", model, PolicyUpdate(options_)),
+      kl_(options_.algorithm.kl) {
+  if (beside.critic != nullptr) {
+    critic_ = std::make_unique<Critic>(options_.critic, beside.critic, collective);
+  }
+  if (beside.process != nullptr) {
+    process_ = std::make_unique<ProcessModel>(options_.process, beside.process,
+                                              beside.process_reference, collective);
+  }
+}
+
+Trainer::Trainer(TrainerOptions options, CausalLm* model, const CausalLm* reference,
+                 Collective* collective)
+    : Trainer(std::move(options), model, BesideModels{.reference = reference}, collective) {}
+
+std::vector<CheckpointPart> Trainer::Beside() {
+  std::vector<CheckpointPart> parts;
+  if (critic_ != nullptr) {
+    parts.push_back({"critic", &critic_->trained().model(), &critic_->trained().optimizer()});
+  }
+  if (process_ != nullptr) {
+    parts.push_back(
+        {"process_model", &process_->trained().model(), &process_->trained().optimizer()});
+  }
+  return parts;
+}
 
 void Trainer::Restore(int64_t batches, double kl_coef) {
   batches_ = batches;
@@ -99,12 +117,9 @@ void Trainer::Restore(int64_t batches, double kl_coef) {
 }
 
 absl::Status Trainer::SyncWeights() try {
-  if (collective_->world_size() == 1) return absl::OkStatus();
-  for (at::Tensor master : optimizer_.masters()) {
-    COHORT_RETURN_IF_ERROR(collective_->Broadcast(master, 0, "initial weights"));
-  }
-  optimizer_.Restored(optimizer_.steps());
-  return absl::OkStatus();
+  COHORT_RETURN_IF_ERROR(policy_.Sync(*collective_));
+  if (critic_ != nullptr) COHORT_RETURN_IF_ERROR(critic_->trained().Sync(*collective_));
+  return process_ != nullptr ? process_->trained().Sync(*collective_) : absl::OkStatus();
 } catch (const std::exception& error) {
   return absl::InternalError(absl::StrCat("initial weights: ", error.what()));
 }
@@ -121,13 +136,15 @@ absl::StatusOr<StepReport> Trainer::RunStep(absl::Span<const Group> groups, int6
   const AlgorithmSpec& spec = options_.algorithm;
   Run run;
   COHORT_RETURN_IF_ERROR(CheckGroups(groups));
-  run.temperature = GroupTemperature(groups);
+  run.temperature = LossTemperature(spec.objective, groups[0]);
   COHORT_ASSIGN_OR_RETURN(run.batch, PrepareBatch(groups, spec, batches_));
   COHORT_RETURN_IF_ERROR(ScorePolicies(&run));
+  COHORT_RETURN_IF_ERROR(ScoreBeside(&run));
   COHORT_RETURN_IF_ERROR(AddAdvantages(spec, kl_.coef(), &run.batch));
   if (HasCorrection(spec.offpolicy) && !run.batch.old.empty()) {
     COHORT_RETURN_IF_ERROR(AddCorrection(spec.offpolicy, &run.batch));
   }
+  COHORT_RETURN_IF_ERROR(TrainCritic(&run));
   PlanUpdates(&run);
   for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
     for (int64_t mini_batch = 0; mini_batch < options_.mini_batches; ++mini_batch) {
@@ -159,39 +176,61 @@ absl::Status Trainer::ScorePolicies(Run* run) {
 // Log-probs of all valid tokens under `model`, in the layout of the token arrays.
 absl::StatusOr<std::vector<double>> Trainer::ScoreAll(const CausalLm& model, Run* run) {
   const ScopedSeconds timer(&run->report.seconds.forward);
-  const c10::NoGradGuard no_grad;
-  const TrainBatch& batch = run->batch;
-  const std::vector<bool> all(batch.rows.size(), true);
-  const auto plan = PlanMicroBatches(batch, 0, batch.num_groups(), all, Packing());
-  at::Tensor flat = at::zeros({batch.tokens()}, at::kDouble);
   TokenScoreOptions scoring;
   scoring.temperature = run->temperature;
   scoring.with_entropy = false;
-  absl::Status status;
-  for (const MicroBatch& micro : plan[static_cast<size_t>(collective_->rank())]) {
-    const PackedMicroBatch packed = PackMicroBatch(batch, micro, options_.share_prompts);
-    const TokenScores scores = ScorePacked(model, packed, scoring, false);
-    status.Update(CheckFinite(batch, packed, ScatterLogprobs(packed, scores.logprob, &flat)));
-  }
-  COHORT_RETURN_IF_ERROR(AgreeOn(status, "scoring"));
-  COHORT_RETURN_IF_ERROR(collective_->AllReduceSum(flat, "log-probs"));
-  const double* data = flat.const_data_ptr<double>();
-  return std::vector<double>(data, data + flat.numel());
+  return ScoreEntries(run->batch, Pass(*run), *collective_, "logprob",
+                      [&](const PackedMicroBatch& packed) {
+                        return ScorePacked(model, packed, scoring, false).logprob;
+                      });
 }
 
-PackingOptions Trainer::Packing() const {
-  PackingOptions packing;
-  packing.token_budget = options_.tokens_per_micro_batch;
-  packing.ranks = collective_->world_size();
-  packing.share_prompts = options_.share_prompts;
-  packing.pair_cost = 1.0 / (6.0 * static_cast<double>(model_->config().hidden_size));
-  return packing;
+// Values and process rewards, where the baseline needs them.
+absl::Status Trainer::ScoreBeside(Run* run) {
+  const ScopedSeconds timer(&run->report.seconds.beside);
+  const AdvantageBaseline baseline = options_.algorithm.advantage.baseline;
+  if ((baseline == AdvantageBaseline::kCriticGae && critic_ == nullptr) ||
+      (baseline == AdvantageBaseline::kPrimeLoo && process_ == nullptr)) {
+    return absl::FailedPreconditionError(
+        "algorithm.adv.baseline: critic_gae needs a critic and prime_loo a process model, and none "
+        "is there");
+  }
+  if (process_ != nullptr) {
+    COHORT_ASSIGN_OR_RETURN(
+        run->report.process,
+        process_->Judge(Pass(*run), options_.algorithm.reward_scale, &run->batch));
+    run->changed = true;
+  }
+  return critic_ != nullptr ? critic_->Score(Pass(*run), &run->batch) : absl::OkStatus();
+}
+
+absl::Status Trainer::TrainCritic(Run* run) {
+  if (critic_ == nullptr) return absl::OkStatus();
+  const ScopedSeconds timer(&run->report.seconds.beside);
+  COHORT_ASSIGN_OR_RETURN(run->report.critic, critic_->Train(Pass(*run), run->batch));
+  run->changed = true;
+  return absl::OkStatus();
+}
+
+PassOptions Trainer::Pass(const Run& run) const {
+  PassOptions pass;
+  pass.packing.token_budget = options_.tokens_per_micro_batch;
+  pass.packing.ranks = collective_->world_size();
+  pass.packing.share_prompts = options_.share_prompts;
+  pass.packing.pair_cost = 1.0 / (6.0 * static_cast<double>(model_->config().hidden_size));
+  const ObjectiveSpec& objective = options_.algorithm.objective;
+  pass.packing.own_states =
+      objective.kind == Objective::kEntropyDirect && objective.align == EntropyAlign::kReference;
+  pass.checkpoint_activations = options_.checkpoint_activations;
+  if (!run.changed && run.report.updates == 0) pass.cancelled = options_.cancelled;
+  return pass;
 }
 
 std::vector<bool> Trainer::RowsWithGradient(const TrainBatch& batch) const {
   const AlgorithmSpec& spec = options_.algorithm;
   const bool always = spec.kl.placement == KlPlacement::kLoss || spec.entropy_coef != 0 ||
-                      spec.trust.kl_cov || spec.trust.quadratic;
+                      spec.trust.kl_cov || spec.trust.quadratic ||
+                      spec.objective.kind == Objective::kEntropyDirect;
   std::vector<bool> needs(batch.rows.size(), always);
   for (size_t i = 0; i < needs.size() && !always; ++i) {
     const auto begin = batch.advantage.begin() + batch.rows[i].begin;
@@ -205,13 +244,17 @@ void Trainer::PlanUpdates(Run* run) const {
   TrainBatch& batch = run->batch;
   const bool empty =
       std::all_of(batch.advantage.begin(), batch.advantage.end(), [](double a) { return a == 0; });
-  run->frozen = empty && !options_.algorithm.step_on_empty;
+  const Objective objective = options_.algorithm.objective.kind;
+  run->frozen =
+      objective == Objective::kInferenceEntropy ||
+      (objective == Objective::kPolicyGradient && empty && !options_.algorithm.step_on_empty) ||
+      (critic_ != nullptr && batches_ < options_.critic.warmup_batches);
   const std::vector<bool> needs =
       run->frozen ? std::vector<bool>(batch.rows.size(), false) : RowsWithGradient(batch);
   for (int64_t m = 0; m < options_.mini_batches; ++m) {
     const int64_t first = batch.num_groups() * m / options_.mini_batches;
     const int64_t last = batch.num_groups() * (m + 1) / options_.mini_batches;
-    run->plans.push_back(PlanMicroBatches(batch, first, last, needs, Packing()));
+    run->plans.push_back(PlanMicroBatches(batch, first, last, needs, Pass(*run).packing));
   }
   run->report.kl_coef = kl_.coef();
 }
@@ -222,8 +265,9 @@ absl::Status Trainer::Update(int64_t mini_batch, int64_t epoch, Run* run) {
     return absl::OkStatus();
   }
   SelectTokens(mini_batch, run);
-  gradients_.Zero();
-  COHORT_RETURN_IF_ERROR(AgreeOn(RunMicroBatches(mini_batch, run), "forward and backward passes"));
+  policy_.Begin();
+  COHORT_RETURN_IF_ERROR(
+      AgreeOn(*collective_, RunMicroBatches(mini_batch, run), "forward and backward passes"));
   ++run->update;
   if (run->frozen) {
     ++run->report.skipped_updates;
@@ -231,7 +275,7 @@ absl::Status Trainer::Update(int64_t mini_batch, int64_t epoch, Run* run) {
   }
   {
     const ScopedSeconds timer(&run->report.seconds.allreduce);
-    COHORT_RETURN_IF_ERROR(gradients_.Reduce(*collective_, options_.bucket_bytes));
+    COHORT_RETURN_IF_ERROR(policy_.Reduce(*collective_));
   }
   return ApplyGradients(run);
 }
@@ -279,7 +323,7 @@ std::vector<double> Trainer::RowWeights(int64_t mini_batch, const Run& run) cons
   for (size_t i = 0; i < mine.size(); ++i) {
     rows.push_back({batch.ValidTokens(mine[i]), mine[i].group, micro_of[first + i]});
   }
-  const std::vector<double> weights = AggregationWeights(options_.algorithm.agg, rows);
+  const std::vector<double> weights = AggregationWeights(LossAggregation(options_.algorithm), rows);
   std::vector<double> out(batch.rows.size(), 0);
   std::copy(weights.begin(), weights.end(), out.begin() + static_cast<std::ptrdiff_t>(first));
   return out;
@@ -289,9 +333,7 @@ absl::Status Trainer::RunMicroBatches(int64_t mini_batch, Run* run) {
   const std::vector<double> weights = RowWeights(mini_batch, *run);
   const auto& plan = run->plans[static_cast<size_t>(mini_batch)];
   for (const MicroBatch& micro : plan[static_cast<size_t>(collective_->rank())]) {
-    if (run->report.updates == 0 && options_.cancelled && options_.cancelled()) {
-      return absl::CancelledError("the step was abandoned before its first update");
-    }
+    COHORT_RETURN_IF_ERROR(CheckCancelled(Pass(*run)));
     COHORT_RETURN_IF_ERROR(RunMicroBatch(micro, weights, run));
   }
   for (const auto& rank : plan) {
@@ -304,25 +346,28 @@ absl::Status Trainer::RunMicroBatch(const MicroBatch& micro, const std::vector<d
                                     Run* run) {
   const AlgorithmSpec& spec = options_.algorithm;
   StepReport& report = run->report;
+  PolicyLossSpec loss_spec = MakePolicyLossSpec(spec);
+  loss_spec.kl_coef = kl_.coef();
   const c10::AutoGradMode grad_mode(micro.with_gradient);
   FlatTokens tokens;
   TokenScores scores;
   TotalLoss total;
   {
     const ScopedSeconds timer(&report.seconds.forward);
-    const PackedMicroBatch packed = PackMicroBatch(run->batch, micro, options_.share_prompts);
+    const PackedMicroBatch packed = PackMicroBatch(run->batch, micro, Pass(*run).packing);
     TokenScoreOptions scoring;
     scoring.temperature = run->temperature;
-    scoring.entropy_gradient = spec.entropy_coef != 0;
+    scoring.entropy_gradient = loss_spec.entropy_coef != 0;
     scores = ScorePacked(*model_, packed, scoring, options_.checkpoint_activations);
     const std::vector<double> logprob = ToHost(scores.logprob);
     COHORT_RETURN_IF_ERROR(CheckFinite(run->batch, packed, logprob));
-    if (run->batch.old.empty() || run->update == 0) Remember(packed, logprob, &run->batch.start);
+    const bool first = run->batch.old.empty() || run->update == 0;
+    if (first && spec.objective.kind != Objective::kEntropyDirect) {
+      Remember(packed, logprob, &run->batch.start);
+    }
     tokens = GatherTokens(run->batch, packed, row_weights, run->selected);
     COHORT_RETURN_IF_ERROR(AddRowCorrections(spec.offpolicy, run->batch, packed, logprob, &tokens));
     run->correction_sum += CorrectionSum(tokens);
-    PolicyLossSpec loss_spec = MakePolicyLossSpec(spec);
-    loss_spec.kl_coef = kl_.coef();
     COHORT_ASSIGN_OR_RETURN(total, ComputeTotalLoss(loss_spec, scores, tokens.View(packed)));
   }
   report.loss += total.parts.loss;
@@ -333,41 +378,23 @@ absl::Status Trainer::RunMicroBatch(const MicroBatch& micro, const std::vector<d
   if (!micro.with_gradient) return absl::OkStatus();
   const ScopedSeconds timer(&report.seconds.backward);
   total.loss.backward();
-  gradients_.Collect();
+  policy_.Collect();
   return absl::OkStatus();
 }
 
 absl::Status Trainer::ApplyGradients(Run* run) {
   const ScopedSeconds timer(&run->report.seconds.optimizer);
-  const double norm = gradients_.Norm();
-  if (!std::isfinite(norm)) {
-    const std::string rows = absl::StrJoin(
-        run->batch.groups, ", ",
-        [](std::string* out, const Group& group) { absl::StrAppend(out, group.ordinal); });
-    return absl::InternalError(
-        absl::StrCat("non-finite gradient: the norm is ", norm, " after the groups ", rows));
-  }
-  const double limit = options_.max_grad_norm;
-  const double scale = limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1.0;
   // By the batch, not by the steps made: a skipped update must not stretch the schedule.
   const int64_t planned = batches_ * options_.mini_batches * options_.epochs + run->update - 1;
-  const double lr = LearningRate(options_.lr, planned);
-  optimizer_.Step(gradients_.tensors(), lr, scale);
-  run->report.grad_norm += norm;
-  run->report.learning_rate = lr;
+  const std::string groups = absl::StrJoin(
+      run->batch.groups, ", ",
+      [](std::string* out, const Group& group) { absl::StrAppend(out, group.ordinal); });
+  COHORT_ASSIGN_OR_RETURN(const TrainedModel::Applied applied,
+                          policy_.Apply(planned, absl::StrCat("the groups ", groups)));
+  run->report.grad_norm += applied.grad_norm;
+  run->report.learning_rate = applied.learning_rate;
   ++run->report.updates;
   return absl::OkStatus();
-}
-
-// A rank that failed must not leave the others waiting in the next all-reduce.
-absl::Status Trainer::AgreeOn(const absl::Status& status, absl::string_view what) {
-  if (collective_->world_size() == 1) return status;
-  at::Tensor failed = at::full({1}, status.ok() ? 0 : 1, at::kLong);
-  const absl::Status reduced = collective_->AllReduceSum(failed, absl::StrCat("status of ", what));
-  if (!status.ok()) return status;
-  COHORT_RETURN_IF_ERROR(reduced);
-  if (failed.item<int64_t>() == 0) return absl::OkStatus();
-  return absl::AbortedError(absl::StrCat("another rank failed in the ", what));
 }
 
 absl::Status Trainer::GatherReport(int64_t version, Run* run) {

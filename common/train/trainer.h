@@ -5,6 +5,8 @@
 // rounding, for any number of ranks and any split in micro-batches. Losses divide by counts of the
 // whole mini-batch, gradients are summed. Nothing here is random except the choice of clip_cov,
 // which is seeded by (seed, batch, update).
+//
+// A critic or a process model is scored and trained here, too (critic.h, process_model.h).
 #pragma once
 
 #include <cstdint>
@@ -21,11 +23,12 @@
 #include "common/rl/algorithm_spec.h"
 #include "common/rl/group.h"
 #include "common/rl/kl.h"
-#include "common/train/adamw.h"
-#include "common/train/gradients.h"
+#include "common/train/checkpoint.h"
+#include "common/train/critic.h"
 #include "common/train/packing.h"
-#include "common/train/schedule.h"
+#include "common/train/process_model.h"
 #include "common/train/step_report.h"
+#include "common/train/trained_model.h"
 
 namespace cohort {
 
@@ -44,13 +47,24 @@ struct TrainerOptions {
   // Asked between micro-batches: true abandons a batch that has made no update yet; Step then
   // returns Cancelled with the weights as they were. Empty: never.
   std::function<bool()> cancelled = nullptr;
+  CriticOptions critic;         // adv.baseline critic_gae
+  ProcessModelOptions process;  // adv.baseline prime_loo
+};
+
+// Models beside the policy, as the algorithm needs them; null otherwise. All outlive the trainer.
+struct BesideModels {
+  const CausalLm* reference = nullptr;          // the policy's frozen start: a KL term
+  CausalLm* critic = nullptr;                   // with a scalar head: adv.baseline critic_gae
+  CausalLm* process = nullptr;                  // adv.baseline prime_loo
+  const CausalLm* process_reference = nullptr;  // the process model's frozen start
 };
 
 // Owned by one thread.
 class Trainer {
  public:
-  // All outlive the trainer. `model` is trainable; `reference` (its frozen start) is needed where
-  // the algorithm has a KL term and may be null otherwise.
+  // All outlive the trainer. `model` is trainable.
+  Trainer(TrainerOptions options, CausalLm* model, const BesideModels& beside,
+          Collective* collective);
   Trainer(TrainerOptions options, CausalLm* model, const CausalLm* reference,
           Collective* collective);
 
@@ -63,14 +77,16 @@ class Trainer {
   absl::Status SyncWeights();
 
   // State that a checkpoint keeps.
-  AdamW& optimizer() { return optimizer_; }
-  const AdamW& optimizer() const { return optimizer_; }
+  AdamW& optimizer() { return policy_.optimizer(); }
+  const AdamW& optimizer() const { return policy_.optimizer(); }
+  // The other models that are trained, by name.
+  std::vector<CheckpointPart> Beside();
   int64_t batches() const { return batches_; }
   double kl_coef() const { return kl_.coef(); }
   void Restore(int64_t batches, double kl_coef);
 
   // Of the last update, before clipping; for tests.
-  const GradientBuffer& gradients() const { return gradients_; }
+  const GradientBuffer& gradients() const { return policy_.gradients(); }
 
  private:
   struct Run;  // what one Step carries along
@@ -78,6 +94,8 @@ class Trainer {
   absl::StatusOr<StepReport> RunStep(absl::Span<const Group> groups, int64_t version);
   absl::Status ScorePolicies(Run* run);
   absl::StatusOr<std::vector<double>> ScoreAll(const CausalLm& model, Run* run);
+  absl::Status ScoreBeside(Run* run);
+  absl::Status TrainCritic(Run* run);
   void PlanUpdates(Run* run) const;
   absl::Status Update(int64_t mini_batch, int64_t epoch, Run* run);
   absl::Status RunMicroBatches(int64_t mini_batch, Run* run);
@@ -85,8 +103,7 @@ class Trainer {
                              Run* run);
   absl::Status ApplyGradients(Run* run);
   absl::Status GatherReport(int64_t version, Run* run);
-  absl::Status AgreeOn(const absl::Status& status, absl::string_view what);
-  PackingOptions Packing() const;
+  PassOptions Pass(const Run& run) const;
   std::vector<bool> RowsWithGradient(const TrainBatch& batch) const;
   absl::Span<const TrainRow> RowsOfMiniBatch(int64_t mini_batch, const TrainBatch& batch) const;
   std::vector<double> RowWeights(int64_t mini_batch, const Run& run) const;
@@ -96,8 +113,9 @@ class Trainer {
   CausalLm* const model_;
   const CausalLm* const reference_;
   Collective* const collective_;
-  GradientBuffer gradients_;
-  AdamW optimizer_;
+  TrainedModel policy_;
+  std::unique_ptr<Critic> critic_;
+  std::unique_ptr<ProcessModel> process_;
   KlController kl_;
   int64_t batches_ = 0;
 };

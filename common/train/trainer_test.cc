@@ -1,90 +1,16 @@
 #include "common/train/trainer.h"
 
 #include <ATen/ATen.h>
-#include <arpa/inet.h>
 #include <c10/core/GradMode.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <functional>
-#include <thread>
 
 #include "common/base/status_matchers.h"
 #include "common/collective/faulty_collective.h"
-#include "common/train/train_testing.h"
+#include "common/train/train_runs.h"
 
 namespace cohort {
 namespace {
 
 using testing::HasSubstr;
-
-int FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  close(fd);
-  return ntohs(address.sin_port);
-}
-
-struct Outcome {
-  std::unique_ptr<CausalLm> model;
-  StepReport report;
-  std::vector<at::Tensor> gradients;
-};
-
-// `steps` batches over the same groups, on one rank.
-Outcome TrainAlone(const TrainerOptions& options, const std::vector<Group>& groups,
-                   at::ScalarType dtype = at::kDouble, int steps = 2) {
-  Outcome out;
-  out.model = TinyTrainModel(dtype);
-  const auto reference = TinyTrainModel(dtype, false);
-  const auto local = MakeLocalCollective();
-  Trainer trainer(options, out.model.get(), reference.get(), local.get());
-  for (int step = 0; step < steps; ++step) {
-    auto report = trainer.Step(groups, step);
-    EXPECT_THAT(report, IsOk());
-    if (report.ok()) out.report = *report;
-  }
-  for (const at::Tensor& g : trainer.gradients().tensors()) out.gradients.push_back(g.clone());
-  return out;
-}
-
-// The same on `world` ranks, each in a thread; the outcome of rank 0.
-Outcome TrainTogether(int world, const TrainerOptions& options, const std::vector<Group>& groups) {
-  const int port = FreePort();
-  std::vector<Outcome> outcomes(static_cast<size_t>(world));
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < world; ++rank) {
-    threads.emplace_back([&, rank] {
-      C10dOptions c10d;
-      c10d.rank = rank;
-      c10d.world_size = world;
-      c10d.store_host = "127.0.0.1";
-      c10d.store_port = port;
-      c10d.timeout = absl::Seconds(30);
-      auto collective = MakeC10dCollective(c10d);
-      COHORT_ASSERT_OK(collective);
-      Outcome& out = outcomes[static_cast<size_t>(rank)];
-      out.model = TinyTrainModel(at::kDouble);
-      const auto reference = TinyTrainModel(at::kDouble, false);
-      Trainer trainer(options, out.model.get(), reference.get(), collective->get());
-      for (int step = 0; step < 2; ++step) {
-        auto report = trainer.Step(groups, step);
-        COHORT_ASSERT_OK(report);
-        out.report = *report;
-      }
-      COHORT_EXPECT_OK((*collective)->Barrier("end"));
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(WeightDifference(*outcomes[0].model, *outcomes[1].model), 0);
-  return std::move(outcomes[0]);
-}
 
 // Every variant that changes how the work is cut, for algorithms that differ in what they need.
 std::vector<std::pair<std::string, TrainerOptions>> Algorithms() {

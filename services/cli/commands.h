@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/rl/em_inf.h"
 
 namespace cohort {
 
@@ -53,7 +54,8 @@ struct GenerateArgs {
   double temperature = 1.0;           // 0: greedy
   int max_new_tokens = 256;
   uint64_t seed = 0;
-  bool raw = false;  // without the chat template
+  bool raw = false;                    // without the chat template
+  std::optional<EmInfOptions> em_inf;  // sharpens the logits of every token; unset: no
   std::string dtype = "auto";
   std::string device = "auto";
   int threads = 0;  // 0: all cores

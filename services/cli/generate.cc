@@ -95,7 +95,7 @@ class Generation {
   absl::Status Run() {
     COHORT_RETURN_IF_ERROR(prompts_.status());
     COHORT_ASSIGN_OR_RETURN(const auto engine,
-                            MakeLocalEngine(local_, std::max(kMaxRows, args_.n)));
+                            MakeLocalEngine(local_, std::max(kMaxRows, args_.n), args_.em_inf));
     COHORT_RETURN_IF_ERROR(GenerateInOrder(
         *engine, [this] { return Next(); },
         [this](const FinishedGroup& group) { return Print(group); }));

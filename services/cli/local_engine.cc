@@ -61,10 +61,11 @@ absl::StatusOr<LocalModel> LoadLocalModelAndTokenizer(const std::string& folder,
   return local;
 }
 
-absl::StatusOr<std::unique_ptr<GroupGenerator>> MakeLocalEngine(const LocalModel& local,
-                                                                int max_rows) {
+absl::StatusOr<std::unique_ptr<GroupGenerator>> MakeLocalEngine(
+    const LocalModel& local, int max_rows, const std::optional<EmInfOptions>& em_inf) {
   EngineOptions options;
   options.max_rows = max_rows;
+  options.em_inf = em_inf;
   options.stop_tokens = local.tokenizer->eos_ids();
   options.tokenizer = local.tokenizer.get();
   return GroupGenerator::Create(local.model.get(), options);

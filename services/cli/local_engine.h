@@ -28,9 +28,10 @@ absl::StatusOr<LocalModel> LoadLocalModelAndTokenizer(const std::string& folder,
                                                       const std::string& dtype,
                                                       const std::string& device, int threads);
 
-// An engine that ends rows at the tokenizer's end-of-sequence tokens.
-absl::StatusOr<std::unique_ptr<GroupGenerator>> MakeLocalEngine(const LocalModel& local,
-                                                                int max_rows);
+// An engine that ends rows at the tokenizer's end-of-sequence tokens. `em_inf`: sharpens the
+// logits.
+absl::StatusOr<std::unique_ptr<GroupGenerator>> MakeLocalEngine(
+    const LocalModel& local, int max_rows, const std::optional<EmInfOptions>& em_inf = {});
 
 // Generates what `next` gives, many groups together, and hands every group to `take` in the order
 // of `next`; a request that the engine refuses arrives there with its status. Stops at the first

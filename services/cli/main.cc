@@ -93,6 +93,21 @@ void AddVectors(CLI::App* app, Action* action) {
   command->callback([=] { *action = [path] { return RunVectors(*path); }; });
 }
 
+// EM-INF (algorithms.md 7.7): the logits are optimised, not the weights.
+void AddEmInf(CLI::App* command, std::optional<EmInfOptions>* out) {
+  auto options = std::make_shared<EmInfOptions>();
+  command->add_flag_callback(
+      "--em-inf", [=] { *out = *options; }, "Sharpen every token's distribution before sampling");
+  command->add_option("--em-inf-steps", options->steps, "Adam steps per token, at most")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--em-inf-threshold", options->threshold, "Stop below this entropy, nats")
+      ->capture_default_str();
+  command->add_option("--em-inf-lr", options->lr, "Adam's learning rate")->capture_default_str();
+  command->add_option("--em-inf-kl", options->kl_weight, "Weight of the distance to the model")
+      ->capture_default_str();
+}
+
 void AddGenerate(CLI::App* app, Action* action) {
   auto args = std::make_shared<GenerateArgs>();
   CLI::App* command = app->add_subcommand("generate", "Sample completions, printed as JSONL");
@@ -112,6 +127,7 @@ void AddGenerate(CLI::App* app, Action* action) {
       ->check(CLI::PositiveNumber);
   command->add_option("--seed", args->seed, "Seed")->capture_default_str();
   command->add_flag("--raw", args->raw, "Without the chat template");
+  AddEmInf(command, &args->em_inf);
   AddCompute(command, &args->dtype, &args->device, &args->threads);
   command->callback([=] {
     if (prompt->empty() && input->empty()) {

@@ -62,6 +62,25 @@ void SetPolicy(const StepReport& report, MetricRow* row) {
   row->Set("updates/skipped", report.skipped_updates);
 }
 
+void SetBeside(const StepReport& report, MetricRow* row) {
+  if (report.critic) {
+    row->Set("critic/loss", report.critic->loss);
+    row->Set("critic/explained_variance", report.critic->explained_variance);
+    row->Set("critic/value_mean", report.critic->value_mean);
+    row->Set("critic/return_mean", report.critic->return_mean);
+    row->Set("critic/clip_ratio", report.critic->clip_fraction);
+    row->Set("critic/grad_norm", report.critic->grad_norm);
+    row->Set("critic/learning_rate", report.critic->learning_rate);
+  }
+  if (report.process) {
+    row->Set("process_model/loss", report.process->loss);
+    row->Set("process_model/accuracy", report.process->accuracy);
+    row->Set("process_model/reward_mean", report.process->reward_mean);
+    row->Set("process_model/grad_norm", report.process->grad_norm);
+    row->Set("process_model/learning_rate", report.process->learning_rate);
+  }
+}
+
 void SetRewards(const StepReport& report, MetricRow* row) {
   row->Set(metric::kRewardMean, report.reward_mean);
   row->Set(metric::kRewardStd, report.reward_std);
@@ -209,6 +228,7 @@ MetricRow RunReporter::MakeRow(const StepLine& line) const {
   SetTimes(line, &row);
   if (line.report != nullptr) {
     SetPolicy(*line.report, &row);
+    SetBeside(*line.report, &row);
     SetRewards(*line.report, &row);
     SetMismatch(*line.report, &row);
     SetThroughput(line, &row);

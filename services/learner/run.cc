@@ -228,8 +228,8 @@ bool LearnerRun::SaveCheckpoint() {
   state.config_hash = SemanticHash(parts_.semantic);
   state.extra_json = ExtraState();
   const absl::Time start = absl::Now();
-  const absl::Status status =
-      parts_.checkpoints->Save(*parts_.model, parts_.trainer->optimizer(), state);
+  const absl::Status status = parts_.checkpoints->Save(*parts_.model, parts_.trainer->optimizer(),
+                                                       state, parts_.trainer->Beside());
   reporter_->CheckpointWritten(absl::ToDoubleSeconds(absl::Now() - start), status.ok());
   if (!status.ok()) {
     COHORT_LOG(ERROR) << "ALERT checkpoint_failed: step " << step() << ": " << status.message()
@@ -260,7 +260,8 @@ std::map<std::string, double> LearnerRun::TakePhases(const StepReport* report) {
     seconds[metric::kPhaseBackward] = own.backward;
     seconds[metric::kPhaseAllReduce] = own.allreduce;
     seconds[metric::kPhaseOptimizer] = own.optimizer;
-    train -= own.prepare + own.forward + own.backward + own.allreduce + own.optimizer;
+    seconds[metric::kPhaseBeside] = own.beside;
+    train -= own.prepare + own.forward + own.backward + own.allreduce + own.optimizer + own.beside;
   }
   seconds[metric::kPhaseOther] += std::max(0.0, train);
   return seconds;

@@ -34,6 +34,39 @@ absl::StatusOr<CausalLmOptions> ModelOptions(const LearnerParts& parts, int rank
   return options;
 }
 
+// What must read the same token ids as the policy.
+absl::Status CheckSameVocabulary(const std::string& field, const std::string& path,
+                                 const CausalLm& model, const CausalLm& policy) {
+  const int64_t expected = policy.config().vocab_size, found = model.config().vocab_size;
+  if (expected == found) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(field, ": ", path, " has ", found,
+                                                 " tokens, the policy (model.path) has ", expected,
+                                                 "; it must share the policy's tokenizer"));
+}
+
+// The models that algorithm.adv.baseline needs beside the policy, in the policy's dtype.
+absl::Status LoadBeside(CausalLmOptions options, LearnerParts* parts) {
+  const AdvantageBaseline baseline = parts->algorithm.advantage.baseline;
+  options.trainable = true;
+  if (baseline == AdvantageBaseline::kCriticGae) {
+    const std::string& path = parts->config.critic().path();
+    options.head = ModelHead::kNewScore;
+    COHORT_ASSIGN_OR_RETURN(parts->critic, CausalLm::Load(path, options));
+    if (parts->critic->config().num_labels != 1) {
+      return absl::InvalidArgumentError(absl::StrCat("critic.path: ", path,
+                                                     ": expected a classifier of one label, found ",
+                                                     parts->critic->config().num_labels));
+    }
+    return CheckSameVocabulary("critic.path", path, *parts->critic, *parts->model);
+  }
+  if (baseline != AdvantageBaseline::kPrimeLoo) return absl::OkStatus();
+  const std::string& path = parts->config.process_model().path();
+  COHORT_ASSIGN_OR_RETURN(parts->process_model, CausalLm::Load(path, options));
+  options.trainable = false;
+  COHORT_ASSIGN_OR_RETURN(parts->process_reference, CausalLm::Load(path, options));
+  return CheckSameVocabulary("process_model.path", path, *parts->process_model, *parts->model);
+}
+
 absl::Status LoadModel(int rank, LearnerParts* parts) {
   const std::string& path = parts->config.model().path();
   COHORT_ASSIGN_OR_RETURN(CausalLmOptions options, ModelOptions(*parts, rank));
@@ -47,6 +80,7 @@ absl::Status LoadModel(int rank, LearnerParts* parts) {
     options.trainable = false;
     COHORT_ASSIGN_OR_RETURN(parts->reference, CausalLm::Load(path, options));
   }
+  COHORT_RETURN_IF_ERROR(LoadBeside(options, parts));
   COHORT_ASSIGN_OR_RETURN(parts->model_hash, ModelContentHash(path));
   parts->semantic = SemanticFields(parts->config, parts->model_hash);
   return absl::OkStatus();
@@ -116,8 +150,9 @@ absl::Status Resume(LearnerParts* parts) {
                         << parts->config.model().path();
     return absl::OkStatus();
   }
-  COHORT_ASSIGN_OR_RETURN(
-      parts->resumed, LoadCheckpoint(*newest, parts->model.get(), &parts->trainer->optimizer()));
+  COHORT_ASSIGN_OR_RETURN(parts->resumed,
+                          LoadCheckpoint(*newest, parts->model.get(), &parts->trainer->optimizer(),
+                                         parts->trainer->Beside()));
   COHORT_RETURN_IF_ERROR(CheckSameRun(*newest, *parts));
   parts->trainer->Restore(parts->resumed->step, parts->resumed->kl_coef);
   COHORT_LOG(INFO) << "resumed from " << *newest << ", step " << parts->resumed->step;
@@ -128,8 +163,13 @@ absl::Status MakeTrainer(const LearnerArgs& args, std::function<bool()> cancelle
                          LearnerParts* parts) {
   COHORT_ASSIGN_OR_RETURN(TrainerOptions options, MakeTrainerOptions(parts->config));
   options.cancelled = std::move(cancelled);
-  parts->trainer = std::make_unique<Trainer>(options, parts->model.get(), parts->reference.get(),
-                                             parts->collective.get());
+  BesideModels beside;
+  beside.reference = parts->reference.get();
+  beside.critic = parts->critic.get();
+  beside.process = parts->process_model.get();
+  beside.process_reference = parts->process_reference.get();
+  parts->trainer =
+      std::make_unique<Trainer>(options, parts->model.get(), beside, parts->collective.get());
   parts->checkpoints = std::make_unique<CheckpointStore>(parts->OutPath(metric::kCheckpointFolder),
                                                          parts->config.checkpoint().keep_last());
   // Rank 0 clears what an interrupted write left before anybody reads.

@@ -38,6 +38,8 @@ struct LearnerParts {
   std::vector<SemanticValue> semantic;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<CausalLm> model, reference;  // reference: null without a KL term
+  // Null where algorithm.adv.baseline needs none.
+  std::unique_ptr<CausalLm> critic, process_model, process_reference;
   std::unique_ptr<Collective> collective;
   std::unique_ptr<Trainer> trainer;
   std::unique_ptr<CheckpointStore> checkpoints;

@@ -37,6 +37,40 @@ LrOptions MakeLr(const v1::RunConfig& config) {
   return lr;
 }
 
+// A model beside the policy: the policy's AdamW and warm-up with its own rate. `updates` per batch.
+UpdateOptions MakeUpdate(const v1::RunConfig& config, const TrainerOptions& policy, double lr,
+                         double max_grad_norm, int64_t updates) {
+  UpdateOptions update;
+  update.adamw = policy.adamw;
+  update.lr = policy.lr;
+  update.lr.lr = lr;
+  update.lr.total_steps = config.run().steps() * updates;
+  update.max_grad_norm = max_grad_norm;
+  return update;
+}
+
+CriticOptions MakeCritic(const v1::RunConfig& config, const TrainerOptions& policy) {
+  const v1::CriticSection& section = config.critic();
+  CriticOptions critic;
+  critic.mini_batches = section.mini_batches();
+  critic.epochs = section.epochs();
+  critic.value_clip = section.value_clip();
+  critic.warmup_batches = section.warmup_batches();
+  critic.update = MakeUpdate(config, policy, section.lr(), section.max_grad_norm(),
+                             critic.mini_batches * critic.epochs);
+  return critic;
+}
+
+ProcessModelOptions MakeProcess(const v1::RunConfig& config, const TrainerOptions& policy) {
+  const v1::ProcessModelSection& section = config.process_model();
+  ProcessModelOptions process;
+  process.beta = section.beta();
+  process.update_first = section.update() == v1::PROCESS_UPDATE_BEFORE;
+  process.batch_norm = section.norm() == v1::PROCESS_NORM_BATCH;
+  process.update = MakeUpdate(config, policy, section.lr(), section.max_grad_norm(), 1);
+  return process;
+}
+
 std::optional<OrdinalEnd> EndOf(PromptVerdict verdict) {
   switch (verdict) {
     case PromptVerdict::kKeep:
@@ -90,6 +124,8 @@ absl::StatusOr<TrainerOptions> MakeTrainerOptions(const v1::RunConfig& config) {
   options.max_grad_norm = config.optimizer().max_grad_norm();
   options.checkpoint_activations = config.model().checkpoint_activations();
   options.seed = config.run().seed();
+  options.critic = MakeCritic(config, options);
+  options.process = MakeProcess(config, options);
   return options;
 }
 

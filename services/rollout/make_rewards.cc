@@ -67,6 +67,7 @@ void AddRequired(const Sources& sources, std::vector<std::string>* required) {
 absl::StatusOr<std::unique_ptr<RewardSet>> MakeRewards(const v1::RunConfig& config) {
   std::vector<RewardComponent> components;
   for (const v1::RewardComponent& source : config.algorithm().reward().sources()) {
+    if (source.name() == "implicit_prm") continue;  // the learner's own, algorithms.md section 9
     components.push_back(MakeComponent(source, config));
     if (source.name() == "service") components.back().scorer = MakeService(source, config);
   }

@@ -9,6 +9,7 @@
 
 namespace cohort {
 
+// Without reward.sources (objective.entropy_direct) the data source's own reward, for evaluation.
 // Errors name the field: no interpreter for code_tests, a pattern that does not compile, ...
 absl::StatusOr<std::unique_ptr<RewardSet>> MakeRewards(const v1::RunConfig& config);
 

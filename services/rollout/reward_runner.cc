@@ -11,9 +11,10 @@
 namespace cohort {
 
 RewardRunner::RewardRunner(RewardSet* rewards, const Tokenizer* tokenizer, MetricRegistry* metrics,
-                           Done done)
+                           Done done, bool score_training)
     : rewards_(rewards),
       tokenizer_(tokenizer),
+      score_training_(score_training),
       duration_(metrics->Histogram(metric::kRewardDuration)),
       metrics_(metrics),
       done_(std::move(done)),
@@ -62,6 +63,7 @@ void RewardRunner::Count(const RowReward& row, const std::string& note) {
 absl::Status RewardRunner::Score(ScoringJob* job) {
   const absl::Time start = absl::Now();
   Group& group = job->group;
+  if (group.purpose == Purpose::kTrain && !score_training_) return absl::OkStatus();
   COHORT_ASSIGN_OR_RETURN(std::string text,
                           tokenizer_->Decode(group.prompt, /*skip_special=*/false));
   COHORT_ASSIGN_OR_RETURN(const std::shared_ptr<const RewardPrompt> prompt,

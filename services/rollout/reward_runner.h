@@ -32,7 +32,9 @@ class RewardRunner {
   using Done = std::function<void(const absl::Status& status, ScoringJob job)>;
 
   // All outlive the runner.
-  RewardRunner(RewardSet* rewards, const Tokenizer* tokenizer, MetricRegistry* metrics, Done done);
+  // `score_training` false: groups to train on get no reward (objective.entropy_direct).
+  RewardRunner(RewardSet* rewards, const Tokenizer* tokenizer, MetricRegistry* metrics, Done done,
+               bool score_training = true);
   ~RewardRunner();  // Stops.
   RewardRunner(const RewardRunner&) = delete;
   RewardRunner& operator=(const RewardRunner&) = delete;
@@ -49,6 +51,7 @@ class RewardRunner {
 
   RewardSet* const rewards_;
   const Tokenizer* const tokenizer_;
+  const bool score_training_;
   const Histogram duration_;
   MetricRegistry* const metrics_;
   std::map<std::string, int64_t> unscorable_;  // by reason; of the scoring thread

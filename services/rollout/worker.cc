@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/config/algorithm.h"
 #include "common/config/config.h"
 #include "common/generate/engine.h"
 #include "common/model/causal_lm.h"
@@ -96,6 +97,7 @@ absl::Status Worker::MakeEngine() {
   options.max_context = config_.model().max_context();
   options.stop_tokens = tokenizer_->eos_ids();
   options.tokenizer = tokenizer_.get();
+  options.em_inf = LogitSharpening(config_);
   COHORT_ASSIGN_OR_RETURN(engine_, GroupGenerator::Create(model_.get(), options));
   COHORT_ASSIGN_OR_RETURN(reward_set_, MakeRewards(config_));
   return absl::OkStatus();
@@ -146,7 +148,8 @@ void Worker::MakeLoop() {
 
   rewards_ = std::make_unique<RewardRunner>(
       reward_set_.get(), tokenizer_.get(), &metrics_,
-      [this](const absl::Status& status, ScoringJob job) { SendScored(status, std::move(job)); });
+      [this](const absl::Status& status, ScoringJob job) { SendScored(status, std::move(job)); },
+      /*score_training=*/!config_.algorithm().reward().sources().empty());
 
   GenerationLoop::Options options;
   options.max_rows = config_.rollout().max_batch_rows();

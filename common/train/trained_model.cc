@@ -1,0 +1,47 @@
+#include "common/train/trained_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+
+namespace cohort {
+
+TrainedModel::TrainedModel(std::string name, CausalLm* model, UpdateOptions options)
+    : name_(std::move(name)),
+      model_(model),
+      options_(options),
+      gradients_(model),
+      optimizer_(model, options_.adamw) {}
+
+absl::Status TrainedModel::Reduce(Collective& collective) {
+  return gradients_.Reduce(collective, options_.bucket_bytes);
+}
+
+absl::StatusOr<TrainedModel::Applied> TrainedModel::Apply(int64_t planned,
+                                                          const std::string& after) {
+  Applied applied;
+  applied.grad_norm = gradients_.Norm();
+  if (!std::isfinite(applied.grad_norm)) {
+    return absl::InternalError(absl::StrCat("non-finite gradient: the norm of the ", name_, " is ",
+                                            applied.grad_norm, " after ", after));
+  }
+  const double limit = options_.max_grad_norm;
+  const double scale = limit > 0 ? std::min(1.0, limit / (applied.grad_norm + 1e-6)) : 1.0;
+  applied.learning_rate = LearningRate(options_.lr, planned);
+  optimizer_.Step(gradients_.tensors(), applied.learning_rate, scale);
+  return applied;
+}
+
+absl::Status TrainedModel::Sync(Collective& collective) {
+  if (collective.world_size() == 1) return absl::OkStatus();
+  for (at::Tensor master : optimizer_.masters()) {
+    COHORT_RETURN_IF_ERROR(collective.Broadcast(master, 0, absl::StrCat("weights of the ", name_)));
+  }
+  optimizer_.Restored(optimizer_.steps());
+  return absl::OkStatus();
+}
+
+}  // namespace cohort
