@@ -11,11 +11,11 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/base/log.h"
+#include "common/base/utf8.h"
 #include "common/rpc/byte_message.h"
 #include "common/rpc/reconnecting_stream.h"
 #include "common/wire/chunking.h"
 #include "common/wire/group_codec.h"
-#include "common/wire/utf8.h"
 
 namespace cohort {
 namespace {
