@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/rl/offpolicy.h"
+#include "common/tensor/host_values.h"
+#include "common/train/non_finite.h"
 
 namespace cohort {
 namespace {
@@ -81,12 +83,6 @@ TokenScores ScorePacked(const CausalLm& model, const PackedMicroBatch& packed,
   return ScoreTokens(chosen, model.head_weight(), packed.targets.to(device), options);
 }
 
-std::vector<double> ToHost(const at::Tensor& values) {
-  const at::Tensor host = values.detach().to(at::kCPU, at::kDouble).contiguous();
-  const double* data = host.const_data_ptr<double>();
-  return std::vector<double>(data, data + host.numel());
-}
-
 absl::Status CheckFinite(const TrainBatch& batch, const PackedMicroBatch& packed,
                          const std::vector<double>& logprob) {
   std::string rows;
@@ -100,9 +96,10 @@ absl::Status CheckFinite(const TrainBatch& batch, const PackedMicroBatch& packed
                     batch.Describe(batch.rows[static_cast<size_t>(packed.rows[i])]));
   }
   if (bad == 0) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("non-finite logprob: ", bad, " rows, ", rows,
-                                          ". The weights are damaged or the loss diverged: "
-                                          "continue from the last checkpoint with a lower lr"));
+  return NonFiniteError(absl::StatusCode::kInternal, NonFinite::kLogprob,
+                        absl::StrCat(bad, " rows, ", rows,
+                                     ". The weights are damaged or the loss diverged: "
+                                     "continue from the last checkpoint with a lower lr"));
 }
 
 std::vector<double> ScatterLogprobs(const PackedMicroBatch& packed, const at::Tensor& logprob,

@@ -23,8 +23,6 @@ namespace cohort {
 TokenScores ScorePacked(const CausalLm& model, const PackedMicroBatch& packed,
                         const TokenScoreOptions& options, bool checkpoint_activations);
 
-std::vector<double> ToHost(const at::Tensor& values);  // detached, fp64
-
 // InternalError "non-finite logprob: ..." naming the rows.
 absl::Status CheckFinite(const TrainBatch& batch, const PackedMicroBatch& packed,
                          const std::vector<double>& logprob);

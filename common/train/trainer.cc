@@ -15,7 +15,9 @@
 #include "common/objective/token_scores.h"
 #include "common/rl/aggregation.h"
 #include "common/rl/offpolicy.h"
+#include "common/tensor/host_values.h"
 #include "common/train/flat_tokens.h"
+#include "common/train/non_finite.h"
 
 namespace cohort {
 namespace {
@@ -344,8 +346,8 @@ absl::Status Trainer::ApplyGradients(Run* run) {
     const std::string rows = absl::StrJoin(
         run->batch.groups, ", ",
         [](std::string* out, const Group& group) { absl::StrAppend(out, group.ordinal); });
-    return absl::InternalError(
-        absl::StrCat("non-finite gradient: the norm is ", norm, " after the groups ", rows));
+    return NonFiniteError(absl::StatusCode::kInternal, NonFinite::kGradient,
+                          absl::StrCat("the norm is ", norm, " after the groups ", rows));
   }
   const double limit = options_.max_grad_norm;
   const double scale = limit > 0 ? std::min(1.0, limit / (norm + 1e-6)) : 1.0;

@@ -15,11 +15,11 @@
 #include "common/concurrency/executor.h"
 #include "common/rpc/byte_message.h"
 #include "common/rpc/byte_stream.h"
+#include "common/wire/protocol.h"
 
 namespace cohort {
 namespace {
 
-constexpr uint32_t kProtocolVersion = 1;
 constexpr absl::Duration kStreamsEndWithin = absl::Seconds(5);
 // Requests are read only while less than this waits to be sent: a slow worker holds little memory.
 constexpr size_t kMaxQueuedReplyBytes = size_t{4} << 20;
