@@ -11,7 +11,7 @@ absl::StatusOr<HostPort> ParseHostPort(absl::string_view address) {
   if (colon == absl::string_view::npos || colon == 0 ||
       !absl::SimpleAtoi(address.substr(colon + 1), &out.port) || out.port < 0 || out.port > 65535) {
     return absl::InvalidArgumentError(
-        absl::StrCat("expected HOST:PORT, for example 127.0.0.1:0, found '", address, "'"));
+        absl::StrCat("expected HOST:PORT, found '", address, "' (such as 127.0.0.1:0)"));
   }
   absl::string_view host = address.substr(0, colon);
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') {

@@ -11,6 +11,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/flight_recorder.h"
@@ -85,7 +86,7 @@ absl::Status LearnerRun::Prepare() {
       reporter_, RunReporter::Open(config(), parts_.out, parts_.tokenizer.get(), first_step));
   reporter_->registry()
       .Gauge(metric::kRunInfo, {{"run", config().run().name()},
-                                {"config_hash", SemanticHash(parts_.semantic)},
+                                {"config_hash", HashOfFields(parts_.semantic)},
                                 {"model_hash", parts_.model_hash}})
       .Set(1);
   for (const PromptMaker::EvalSet& set : prompts_->evaluation()) {
@@ -235,7 +236,7 @@ bool LearnerRun::SaveCheckpoint() {
   state.version = step();
   state.optimizer_steps = parts_.trainer->optimizer().steps();
   state.kl_coef = parts_.trainer->kl_coef();
-  state.config_hash = SemanticHash(parts_.semantic);
+  state.config_hash = HashOfFields(parts_.semantic);
   state.extra_json = ExtraState();
   const absl::Time start = absl::Now();
   const absl::Status status =
@@ -254,7 +255,7 @@ std::string LearnerRun::ExtraState() const {
   const DispatchCursor cursor = serving_->dispatcher().Cursor();
   nlohmann::json json = nlohmann::json::parse(totals_.ToJson());
   json["cursor"] = {{"next_ordinal", cursor.next_ordinal}, {"holes", cursor.holes}};
-  for (const SemanticValue& field : parts_.semantic) json["semantic"][field.name] = field.value;
+  json["semantic"] = parts_.semantic;
   return json.dump();
 }
 

@@ -50,7 +50,7 @@ LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
       MakeGroupFilter(parts->algorithm), &log_, Clock::Real(), CursorOf(*parts), first_step);
   store_ = std::make_unique<WeightStore>(StoreOptions(parts->config));
   SessionService::Options options;
-  for (const SemanticValue& field : parts->semantic) options.semantic[field.name] = field.value;
+  options.semantic = parts->semantic;
   options.resolved_config = MessageToJson(parts->config);
   options.heartbeat = absl::Seconds(parts->config.rollout().heartbeat_seconds());
   options.credit_bytes = uint64_t(parts->config.rollout().credit_megabytes()) << 20;

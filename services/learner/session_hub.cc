@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/telemetry/flight_recorder.h"
 #include "common/wire/protocol.h"
@@ -73,7 +74,7 @@ std::optional<v1::Refusal> SessionHub::CheckHello(const v1::Hello& hello) const 
     return MakeRefusal(v1::Refusal::BAD_MESSAGE, "a hello needs worker_id and max_rows");
   }
   SemanticMap worker = MapOf(hello);
-  if (!hello.semantic_hash().empty() && hello.semantic_hash() != SemanticHash(worker)) {
+  if (!hello.semantic_hash().empty() && hello.semantic_hash() != HashOfFields(worker)) {
     return MakeRefusal(v1::Refusal::BAD_MESSAGE,
                        "the hello's semantic_hash is not that of its semantic fields");
   }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -84,15 +85,15 @@ absl::Status MeetRanks(const LearnerArgs& args, LearnerParts* parts) {
 
 // A checkpoint goes on only under the configuration that it was made with.
 absl::Status CheckSameRun(const std::string& path, const LearnerParts& parts) {
-  if (parts.resumed->config_hash == SemanticHash(parts.semantic)) return absl::OkStatus();
+  if (parts.resumed->config_hash == HashOfFields(parts.semantic)) return absl::OkStatus();
   const auto extra = nlohmann::json::parse(parts.resumed->extra_json, nullptr, false);
   std::string difference = "fields of an earlier version of this program";
   if (extra.is_object() && extra.contains("semantic") && extra["semantic"].is_object()) {
-    for (const SemanticValue& field : parts.semantic) {
-      const auto before = extra["semantic"].find(field.name);
-      if (before != extra["semantic"].end() && *before == field.value) continue;
-      const std::string value = before == extra["semantic"].end() ? "absent" : before->dump();
-      difference = absl::StrCat(field.name, " was ", value, " and is \"", field.value, "\" now");
+    for (const auto& [name, value] : parts.semantic) {
+      const auto before = extra["semantic"].find(name);
+      if (before != extra["semantic"].end() && *before == value) continue;
+      const std::string was = before == extra["semantic"].end() ? "absent" : before->dump();
+      difference = absl::StrCat(name, " was ", was, " and is \"", value, "\" now");
       break;
     }
   }

@@ -42,7 +42,8 @@ void GenerationLoop::Start() {
 
 void GenerationLoop::AddLease(LeaseTerms lease) {
   absl::MutexLock lock(&mu_);
-  inbox_.leases.push_back(std::move(lease));
+  const absl::Time until = absl::Now() + lease.deadline;
+  inbox_.leases.push_back({std::move(lease), until});
   woken_ = true;
 }
 
@@ -123,6 +124,7 @@ void GenerationLoop::Run() {
 absl::Status GenerationLoop::RunOnce() {
   TakeInbox();
   COHORT_RETURN_IF_ERROR(ApplyWeights());
+  GiveBackLate();
   SubmitReady();
   COHORT_RETURN_IF_ERROR(CheckWaitForWeights());
   {
@@ -163,13 +165,12 @@ void GenerationLoop::TakeInbox() {
     std::swap(inbox, inbox_);
     woken_ = false;
   }
-  for (LeaseTerms& lease : inbox.leases) waiting_.push_back(std::move(lease));
+  for (Waiting& waiting : inbox.leases) waiting_.push_back(std::move(waiting));
   for (GroupId group : inbox.cancels) {
     engine_->Cancel(group);
     submitted_.erase(group);
-    waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(),
-                                  [&](const LeaseTerms& lease) { return lease.group_id == group; }),
-                   waiting_.end());
+    std::erase_if(waiting_,
+                  [group](const Waiting& waiting) { return waiting.lease.group_id == group; });
   }
 }
 
@@ -193,21 +194,32 @@ absl::Status GenerationLoop::ApplyWeights() {
 // enough that a drain can give the rest back.
 void GenerationLoop::SubmitReady() {
   const int64_t held = weights_->held_version();
-  for (auto lease = waiting_.begin(); lease != waiting_.end();) {
+  for (auto next = waiting_.begin(); next != waiting_.end();) {
     if (engine_->active_rows() + engine_->waiting_rows() >= options_.max_rows) return;
-    if (lease->version_floor > held) {
-      ++lease;
+    if (next->lease.version_floor > held) {
+      ++next;
       continue;
     }
-    Submit(std::move(*lease));
-    lease = waiting_.erase(lease);
+    Submit(std::move(next->lease));
+    next = waiting_.erase(next);
   }
+}
+
+// The learner has leased them anew by now, or is about to.
+void GenerationLoop::GiveBackLate() {
+  const absl::Time now = absl::Now();
+  std::erase_if(waiting_, [&](const Waiting& waiting) {
+    if (waiting.until > now) return false;
+    Fail(waiting.lease.group_id, v1::LeaseFailed::DRAINING,
+         absl::StrCat("not started within its ", absl::FormatDuration(waiting.lease.deadline)));
+    return true;
+  });
 }
 
 absl::Status GenerationLoop::CheckWaitForWeights() {
   const int64_t held = weights_->held_version();
   int64_t floor = -1;
-  for (const LeaseTerms& lease : waiting_) floor = std::max(floor, lease.version_floor);
+  for (const Waiting& waiting : waiting_) floor = std::max(floor, waiting.lease.version_floor);
   const absl::Time now = absl::Now();
   if (floor <= held) {
     short_of_weights_ = absl::InfiniteFuture();
@@ -268,8 +280,8 @@ void GenerationLoop::HandOver(FinishedGroup finished) {
 }
 
 void GenerationLoop::GiveBackWaiting() {
-  for (const LeaseTerms& lease : waiting_) {
-    Fail(lease.group_id, v1::LeaseFailed::DRAINING, "the worker is draining");
+  for (const Waiting& waiting : waiting_) {
+    Fail(waiting.lease.group_id, v1::LeaseFailed::DRAINING, "the worker is draining");
   }
   waiting_.clear();
 }

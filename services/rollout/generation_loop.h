@@ -53,8 +53,12 @@ class GenerationLoop {
   absl::Status status() const;
 
  private:
+  struct Waiting {
+    LeaseTerms lease;
+    absl::Time until;  // then it is another worker's
+  };
   struct Inbox {
-    std::deque<LeaseTerms> leases;
+    std::deque<Waiting> leases;
     std::vector<GroupId> cancels;
   };
 
@@ -62,6 +66,7 @@ class GenerationLoop {
   absl::Status RunOnce();
   void TakeInbox();
   absl::Status ApplyWeights();
+  void GiveBackLate();
   void SubmitReady();
   void Submit(LeaseTerms lease);
   void HandOver(FinishedGroup finished);
@@ -80,7 +85,7 @@ class GenerationLoop {
   MetricRegistry* const metrics_;
 
   // Of the generation thread alone.
-  std::deque<LeaseTerms> waiting_;                        // leased, not submitted
+  std::deque<Waiting> waiting_;                           // leased, not submitted
   std::map<GroupId, LeaseTerms> submitted_;               // in the engine
   absl::Time short_of_weights_ = absl::InfiniteFuture();  // since when a lease waits for them
   absl::Time said_so_;

@@ -134,6 +134,17 @@ TEST_F(GenerationLoopTest, ADrainDoesNotWaitForRewardsBeyondItsLimit) {
   EXPECT_EQ(failed_, std::vector<v1::LeaseFailed::Reason>{v1::LeaseFailed::DRAINING});
 }
 
+TEST_F(GenerationLoopTest, ALeaseThatIsNotStartedInTimeIsGivenBack) {
+  Start(absl::InfiniteDuration());
+  LeaseTerms lease = Lease(7, /*floor=*/5);
+  lease.deadline = absl::Milliseconds(20);
+  loop_->AddLease(lease);
+  absl::MutexLock lock(&mu_);
+  const auto given_back = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !failed_.empty(); };
+  ASSERT_TRUE(mu_.AwaitWithTimeout(absl::Condition(&given_back), absl::Seconds(60)));
+  EXPECT_EQ(failed_[0], v1::LeaseFailed::DRAINING);
+}
+
 TEST_F(GenerationLoopTest, WeightsThatDoNotComeEndTheWorkerWithTheirVersion) {
   Start(absl::Milliseconds(50));
   loop_->AddLease(Lease(7, 5));

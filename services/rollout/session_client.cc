@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/rpc/byte_message.h"
 #include "common/rpc/reconnecting_stream.h"
@@ -135,7 +136,7 @@ void SessionClient::Impl::OnOpen() {
     field->set_name(name);
     field->set_value(value);
   }
-  hello->set_semantic_hash(SemanticHash(options_.semantic));
+  hello->set_semantic_hash(HashOfFields(options_.semantic));
   hello->set_held_version(events_.pulse ? events_.pulse().held_version : -1);
   hello->set_max_rows(options_.max_rows);
   hello->set_host(options_.host);

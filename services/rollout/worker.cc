@@ -59,7 +59,7 @@ class Worker {
   absl::Status MakeEngine();
   absl::Status StartHttp();
   void MakeLoop();
-  void Connect(const std::vector<SemanticValue>& semantic);
+  void Connect(const FieldMap& semantic);
   void OnWelcome(const v1::Welcome& welcome);
   absl::Status WaitForEnd();
   void DrainAll(absl::Duration limit, const std::string& reason);
@@ -176,11 +176,11 @@ void Worker::MakeLoop() {
                                            &metrics_);
 }
 
-void Worker::Connect(const std::vector<SemanticValue>& semantic) {
+void Worker::Connect(const FieldMap& semantic) {
   SessionClient::Options options;
   options.learner = args_.learner;
   options.worker_id = worker_id_;
-  for (const SemanticValue& field : semantic) options.semantic[field.name] = field.value;
+  options.semantic = semantic;
   options.max_rows = static_cast<uint32_t>(config_.rollout().max_batch_rows());
   options.host = HostName();
   options.pid = static_cast<uint32_t>(getpid());

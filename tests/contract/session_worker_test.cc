@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cohort/v1/session.grpc.pb.h"
+#include "common/base/hash.h"
 #include "common/wire/group_codec.h"
 #include "common/wire/test_groups.h"
 #include "services/learner/session_service.h"
@@ -148,7 +149,7 @@ TEST_F(WorkerTest, SaysHelloWithWhatItIsAndBeatsWhenWelcomed) {
   EXPECT_GT(hello->hello().incarnation(), 0u);
   EXPECT_EQ(hello->hello().held_version(), 2);
   EXPECT_EQ(hello->hello().max_rows(), 8u);
-  EXPECT_EQ(hello->hello().semantic_hash(), SemanticHash({{"a", "1"}}));
+  EXPECT_EQ(hello->hello().semantic_hash(), HashOfFields({{"a", "1"}}));
   v1::LearnerMessage message;
   message.mutable_welcome()->set_heartbeat_seconds(0.02);
   message.mutable_welcome()->set_resolved_config("{}");
