@@ -47,8 +47,8 @@ void GroupUpload(benchmark::State& state) {
   MemoryGroupLog log;
   // Arrivals are filtered at once, so that there is always a next lease.
   Dispatcher dispatcher(
-      {.groups_per_step = 64}, EndlessPrompt, [](const Group&) { return OrdinalEnd::kSurplus; },
-      &log, Clock::Real());
+      {.groups_per_step = 64}, EndlessPrompt, [](const Group&) { return OrdinalEnd::kBand; }, &log,
+      Clock::Real());
   SessionService service({.rows_ahead = 64}, &dispatcher);
   auto host = ServerHost::Start({.services = {service.grpc_service()}});
   absl::Mutex mu;

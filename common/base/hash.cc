@@ -47,4 +47,15 @@ std::string Sha256Hex(absl::string_view data) {
   return sha.HexDigest();
 }
 
+std::string HashOfFields(const std::map<std::string, std::string>& fields) {
+  Sha256 sha;
+  for (const auto& [name, value] : fields) {
+    for (absl::string_view part : {absl::string_view(name), absl::string_view("="),
+                                   absl::string_view(value), absl::string_view("\n")}) {
+      sha.Update(part);
+    }
+  }
+  return sha.HexDigest();
+}
+
 }  // namespace cohort

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -38,5 +39,8 @@ class Sha256 {
 };
 
 std::string Sha256Hex(absl::string_view data);
+
+// SHA-256 (hex) over the lines "name=value\n" in name order.
+std::string HashOfFields(const std::map<std::string, std::string>& fields);
 
 }  // namespace cohort

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/verifier_names.h"
 #include "common/config/schema.h"
 
 namespace cohort {
@@ -39,10 +40,7 @@ std::string Text(const google::protobuf::EnumDescriptor* type, E value) {
 }  // namespace
 
 std::vector<std::string> VerifierChoices() {
-  return {"rule_math",    "rule_gsm8k",     "rule_dapo",   "rule_last_integer",
-          "rule_sorting", "rule_countdown", "rule_number", "rule_units",
-          "rule_choice",  "rule_exact",     "rule_regex",  "format_boxed",
-          "contains",     "random",         "code_tests"};
+  return {kVerifierNames.begin(), kVerifierNames.end()};
 }
 
 std::vector<std::string> NotAvailable(const v1::RunConfig& config) {

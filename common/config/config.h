@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -78,17 +79,11 @@ struct BatchTerm {
 std::vector<BatchTerm> BatchTerms(const v1::RunConfig& config);
 std::string PrintBatchTerms(const v1::RunConfig& config);  // the same as a table
 
-// The training-semantic fields, sorted by name: those on which learner and worker must agree.
-// `model_sha256` is the content hash of the model folder, computed by the caller.
-struct SemanticValue {
-  std::string name;
-  std::string value;
-  friend bool operator==(const SemanticValue&, const SemanticValue&) = default;
-};
-std::vector<SemanticValue> FlatFields(const v1::RunConfig& config);  // all that are set, sorted
-std::vector<SemanticValue> SemanticFields(const v1::RunConfig& config,
-                                          const std::string& model_sha256);
-// SHA-256 (hex) over the lines "name=value\n".
-std::string SemanticHash(const std::vector<SemanticValue>& fields);
+// Name -> value of every field that is set.
+using FieldMap = std::map<std::string, std::string>;
+FieldMap FlatFields(const v1::RunConfig& config);
+// The training-semantic ones: those on which learner and worker must agree. `model_sha256` is the
+// content hash of the model folder, computed by the caller. HashOfFields (common/base) names them.
+FieldMap SemanticFields(const v1::RunConfig& config, const std::string& model_sha256);
 
 }  // namespace cohort

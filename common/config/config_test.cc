@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "common/base/status_matchers.h"
 #include "common/config/algorithm.h"
 #include "google/protobuf/util/message_differencer.h"
@@ -325,6 +326,12 @@ INSTANTIATE_TEST_SUITE_P(
                   "data.sources[0].weight: expected a number above 0"},
         std::pair{"data.sources=[{task:\taddition-1,reward:\trule_maths}]",
                   "data.sources[0].reward: unknown value 'rule_maths'; did you mean 'rule_math'?"},
+        std::pair{"data.sources=[{task: addition-1, reward: contains}]",
+                  "data.sources[0].reward: contains needs a text, which a data source has not"},
+        std::pair{"data.sources=[{task: addition-1, reward: random}]",
+                  "data.sources[0].reward: random does not see the truth; set run.spurious: true"},
+        std::pair{"algorithm.filter.prompts={band: {max_rounds: 0}}",
+                  "algorithm.filter.prompts.band.max_rounds: expected at least 1, found 0"},
         std::pair{"run.steps=0", "run.steps: expected at least 1, found 0"},
         std::pair{"rollout.temperature=-1", "rollout.temperature: expected a number in [0, 100]"},
         std::pair{"rollout.top_p=0", "rollout.top_p: expected a number above 0"},
@@ -444,29 +451,25 @@ TEST(BatchTermsTest, SpellsOutEveryUnit) {
   EXPECT_THAT(PrintBatchTerms(config), HasSubstr("updates: 2 per step"));
 }
 
-TEST(SemanticFieldsTest, AreSortedAndIgnoreWhatMayDiffer) {
-  const std::vector<SemanticValue> a = SemanticFields(Resolved(kSmall), "abc");
-  const std::vector<SemanticValue> b = SemanticFields(
+TEST(SemanticFieldsTest, IgnoreWhatMayDiffer) {
+  const FieldMap a = SemanticFields(Resolved(kSmall), "abc");
+  const FieldMap b = SemanticFields(
       Resolved(kSmall, {"rollout.workers=9", "model.device=cpu", "rollout.threads=7"}), "abc");
-  EXPECT_EQ(SemanticHash(a), SemanticHash(b));
-  EXPECT_TRUE(std::is_sorted(
-      a.begin(), a.end(),
-      [](const SemanticValue& x, const SemanticValue& y) { return x.name < y.name; }));
-  EXPECT_THAT(
-      a, testing::IsSupersetOf(std::vector<SemanticValue>{{"model.sha256", "abc"},
-                                                          {"rollout.temperature", "1"},
-                                                          {"algorithm.trust.clip.high", "0.2"},
-                                                          {"algorithm.kl.none", "{}"},
-                                                          {"data.sources[0].task", "addition-1"}}));
+  EXPECT_EQ(HashOfFields(a), HashOfFields(b));
+  EXPECT_THAT(a, testing::IsSupersetOf(FieldMap{{"model.sha256", "abc"},
+                                                {"rollout.temperature", "1"},
+                                                {"algorithm.trust.clip.high", "0.2"},
+                                                {"algorithm.kl.none", "{}"},
+                                                {"data.sources[0].task", "addition-1"}}));
 }
 
 TEST(SemanticFieldsTest, DifferWhereTrainingDiffers) {
-  const std::string base = SemanticHash(SemanticFields(Resolved(kSmall), "abc"));
+  const std::string base = HashOfFields(SemanticFields(Resolved(kSmall), "abc"));
   for (const char* setting : {"rollout.temperature=0.9", "run.seed=1", "algorithm.trust=none",
                               "data.task=countdown", "rollout.stop=[x]"}) {
-    EXPECT_NE(SemanticHash(SemanticFields(Resolved(kSmall, {setting}), "abc")), base) << setting;
+    EXPECT_NE(HashOfFields(SemanticFields(Resolved(kSmall, {setting}), "abc")), base) << setting;
   }
-  EXPECT_NE(SemanticHash(SemanticFields(Resolved(kSmall), "abd")), base);
+  EXPECT_NE(HashOfFields(SemanticFields(Resolved(kSmall), "abd")), base);
 }
 
 TEST(ResolveTest, ModelsBesideThePolicyFollowIt) {

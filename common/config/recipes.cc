@@ -81,12 +81,8 @@ absl::StatusOr<v1::RunConfig> ResolveRecipe(const Recipe& recipe) {
 std::vector<FieldDifference> DifferingFields(const v1::RunConfig& before,
                                              const v1::RunConfig& after) {
   std::map<std::string, FieldDifference> all;
-  for (const SemanticValue& field : FlatFields(before)) {
-    all[field.name].before = field.value;
-  }
-  for (const SemanticValue& field : FlatFields(after)) {
-    all[field.name].after = field.value;
-  }
+  for (const auto& [name, value] : FlatFields(before)) all[name].before = value;
+  for (const auto& [name, value] : FlatFields(after)) all[name].after = value;
   std::vector<FieldDifference> out;
   for (auto& [name, difference] : all) {
     if (difference.before == difference.after || IsIdentity(name)) continue;

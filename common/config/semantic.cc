@@ -2,7 +2,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/base/hash.h"
 #include "common/config/config.h"
 #include "common/config/schema.h"
 #include "common/config/values.h"
@@ -39,23 +38,23 @@ bool IsSemantic(const std::string& name) {
                      });
 }
 
-void Flatten(const Message& message, const std::string& path, std::vector<SemanticValue>* out);
+void Flatten(const Message& message, const std::string& path, FieldMap* out);
 
 void FlattenValue(const Message& message, const FieldDescriptor& field, int index,
-                  const std::string& path, std::vector<SemanticValue>* out) {
+                  const std::string& path, FieldMap* out) {
   const Reflection& reflection = *message.GetReflection();
   if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) {
-    out->push_back({path, ScalarText(message, field, index)});
+    out->emplace(path, ScalarText(message, field, index));
     return;
   }
   const Message& part = index < 0 ? reflection.GetMessage(message, &field)
                                   : reflection.GetRepeatedMessage(message, &field, index);
   // A chosen part without fields is a fact of its own.
-  if (field.containing_oneof() != nullptr) out->push_back({path, "{}"});
+  if (field.containing_oneof() != nullptr) out->emplace(path, "{}");
   Flatten(part, path, out);
 }
 
-void Flatten(const Message& message, const std::string& path, std::vector<SemanticValue>* out) {
+void Flatten(const Message& message, const std::string& path, FieldMap* out) {
   const Reflection& reflection = *message.GetReflection();
   std::vector<const FieldDescriptor*> fields;
   reflection.ListFields(message, &fields);
@@ -73,31 +72,17 @@ void Flatten(const Message& message, const std::string& path, std::vector<Semant
 
 }  // namespace
 
-std::vector<SemanticValue> FlatFields(const v1::RunConfig& config) {
-  std::vector<SemanticValue> fields;
+FieldMap FlatFields(const v1::RunConfig& config) {
+  FieldMap fields;
   Flatten(config, "", &fields);
-  std::sort(fields.begin(), fields.end(),
-            [](const SemanticValue& a, const SemanticValue& b) { return a.name < b.name; });
   return fields;
 }
 
-std::vector<SemanticValue> SemanticFields(const v1::RunConfig& config,
-                                          const std::string& model_sha256) {
-  std::vector<SemanticValue> fields = FlatFields(config);
-  std::erase_if(fields, [](const SemanticValue& field) { return !IsSemantic(field.name); });
-  SemanticValue model{"model.sha256", model_sha256};
-  const auto after = std::find_if(fields.begin(), fields.end(), [&](const SemanticValue& field) {
-    return field.name > model.name;
-  });
-  fields.insert(after, std::move(model));
+FieldMap SemanticFields(const v1::RunConfig& config, const std::string& model_sha256) {
+  FieldMap fields = FlatFields(config);
+  std::erase_if(fields, [](const auto& field) { return !IsSemantic(field.first); });
+  fields.emplace("model.sha256", model_sha256);
   return fields;
-}
-
-std::string SemanticHash(const std::vector<SemanticValue>& fields) {
-  Sha256 sha;
-  for (const SemanticValue& field : fields)
-    sha.Update(absl::StrCat(field.name, "=", field.value, "\n"));
-  return sha.HexDigest();
 }
 
 }  // namespace cohort

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/base/host_port.h"
 #include "common/config/algorithm.h"
 #include "common/config/availability.h"
 #include "common/config/config.h"
@@ -81,8 +82,12 @@ void CheckSource(const std::string& field, const Source& source, std::set<std::s
   if (source.has_task() && source.heldout_rows() > 0) {
     out->Add(field, ".heldout_rows: a task has held-out prompts of its own; set it for a path");
   }
-  if (source.has_reward())
+  if (source.reward() == "contains") {
+    out->Add(field, ".reward: contains needs a text, which a data source has not; use ",
+             "algorithm.reward.sources: [{name: contains, text: ...}]");
+  } else if (source.has_reward()) {
     out->OneOf(absl::StrCat(field, ".reward"), source.reward(), VerifierChoices());
+  }
   if (!names->insert(source.name()).second) {
     out->Add(field, ".name: '", source.name(), "' is used twice; give each source its own name");
   }
@@ -100,6 +105,10 @@ void CheckData(const v1::RunConfig& config, Mistakes* out) {
     const std::string field = absl::StrCat("data.sources[", i, "]");
     CheckSource(field, data.sources(i), &names, out);
     out->Above(absl::StrCat(field, ".weight"), data.sources(i).weight(), 0);
+    if (data.sources(i).reward() == "random" && !config.run().spurious()) {
+      out->Add(field, ".reward: random does not see the truth; set run.spurious: true so that the ",
+               "report says so");
+    }
   }
   out->AtLeast("data.max_prompt_tokens", data.max_prompt_tokens(), 0);
 }
@@ -135,12 +144,8 @@ void CheckDivides(absl::string_view whole_field, int64_t whole, absl::string_vie
 }
 
 void CheckListen(absl::string_view field, const std::string& address, Mistakes* out) {
-  const size_t colon = address.rfind(':');
-  int port = -1;
-  if (colon == std::string::npos || colon == 0 ||
-      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
-    out->Add(field, ": expected HOST:PORT, found '", address, "'");
-  }
+  const absl::StatusOr<HostPort> parsed = ParseHostPort(address);
+  if (!parsed.ok()) out->Add(field, ": ", std::string(parsed.status().message()));
 }
 
 void CheckLearner(const v1::LearnerSection& learner, Mistakes* out) {
@@ -306,6 +311,8 @@ void CheckAlgorithm(const v1::RunConfig& config, std::vector<std::string>* warni
   for (const std::string& line : NotAvailable(config)) out->Add(line);
   const v1::DynamicFilter& dynamic = config.algorithm().filter().prompts().dynamic();
   out->AtLeast("algorithm.filter.prompts.dynamic.max_rounds", dynamic.max_rounds(), 1);
+  out->AtLeast("algorithm.filter.prompts.band.max_rounds",
+               config.algorithm().filter().prompts().band().max_rounds(), 1);
   const absl::StatusOr<AlgorithmSpec> spec = ToAlgorithmSpec(config);
   const absl::Status valid =
       spec.ok() ? ValidateAlgorithm(*spec, ToAlgorithmContext(config), warnings) : spec.status();

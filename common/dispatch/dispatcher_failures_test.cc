@@ -124,6 +124,23 @@ TEST_F(DispatcherTest, AnEvaluationPromptThatEndsEveryWorkerItMeetsIsGivenUp) {
   EXPECT_TRUE(groups[0].rows.empty());
 }
 
+TEST_F(DispatcherTest, ARunWhoseWorkersAllFailStopsAtItsBoundAndSaysWhy) {
+  Start({.groups_per_step = 2, .max_prompts_per_batch = 6, .max_attempts = 1});
+  const auto fail = [&] {
+    const IssuedLease lease = Lease();
+    dispatcher_->FailLease(lease.group_id, lease.lease_id, false, "out of memory");
+  };
+  for (int i = 0; i < 4; ++i) fail();
+  EXPECT_THAT(dispatcher_->TakeBatch(0, absl::Now()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       AllOf(HasSubstr("infra_failed 4"), HasSubstr("out of memory"))));
+  fail();
+  EXPECT_THAT(dispatcher_->TakeBatch(0, absl::InfiniteFuture()),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       AllOf(HasSubstr("ALERT no_trainable_groups"), HasSubstr("infra_failed 5"),
+                             HasSubstr("out of memory"))));
+}
+
 TEST_F(DispatcherTest, WhatEndsOnBehalfOfALaterBatchIsCountedThere) {
   Start({.groups_per_step = 2, .max_staleness = 1, .max_prompts_per_batch = 3},
         [](const Group& group) -> std::optional<OrdinalEnd> {

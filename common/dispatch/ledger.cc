@@ -4,8 +4,7 @@ namespace cohort {
 
 absl::string_view OrdinalEndName(OrdinalEnd end) {
   static constexpr std::array<const char*, kOrdinalEnds> kNames = {
-      "trained",      "all_right",  "all_wrong",       "band",
-      "gate",         "no_rows",    "surplus",         "stale",
+      "trained",      "all_right",  "all_wrong",       "band",     "gate", "no_rows", "stale",
       "infra_failed", "unscorable", "prompt_too_long", "abandoned"};
   return kNames[static_cast<size_t>(end)];
 }

@@ -18,14 +18,13 @@ enum class OrdinalEnd {
   kBand,      // filtered: accuracy outside the band
   kGate,      // filtered: gate of the prompt (semantic entropy)
   kNoRows,    // filtered: the row filter left nothing
-  kSurplus,   // arrived, but its batch was already complete
   kStale,     // older than the staleness bound when it was to be trained
   kInfraFailed,
   kUnscorable,
   kPromptTooLong,
   kAbandoned,  // the run ended first
 };
-inline constexpr size_t kOrdinalEnds = 12;
+inline constexpr size_t kOrdinalEnds = 11;
 absl::string_view OrdinalEndName(OrdinalEnd end);  // "trained", "all_right", ...
 
 enum class Delivery { kAccepted, kDuplicate, kMalformed, kHashMismatch, kLate };

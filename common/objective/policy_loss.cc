@@ -11,19 +11,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/rl/aggregation.h"
+#include "common/tensor/host_values.h"
 
 namespace cohort {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-std::vector<double> ToHost(const at::Tensor& x) {
-  if (!x.defined()) return {};
-  const at::Tensor host = x.detach().to(at::kCPU, at::kDouble).contiguous();
-  const double* data = host.const_data_ptr<double>();
-  return std::vector<double>(data, data + host.numel());
-}
 
 at::Tensor LikeTensor(const std::vector<double>& values, const at::Tensor& like) {
   if (values.empty()) return at::Tensor();

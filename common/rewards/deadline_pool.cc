@@ -1,5 +1,6 @@
 #include "common/rewards/deadline_pool.h"
 
+#include <algorithm>
 #include <deque>
 #include <exception>
 #include <thread>
@@ -7,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/log.h"
 
 namespace cohort {
 
@@ -23,6 +25,7 @@ struct DeadlinePool::Shared {
   std::deque<Handle> queue ABSL_GUARDED_BY(mu);
   bool stopping ABSL_GUARDED_BY(mu) = false;
   int live_threads ABSL_GUARDED_BY(mu) = 0;  // without those left behind
+  int running ABSL_GUARDED_BY(mu) = 0;       // functions, without those given up
 
   bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mu) { return stopping || !queue.empty(); }
 };
@@ -72,10 +75,12 @@ void DeadlinePool::StartThread() {
         task = std::move(shared->queue.front());
         shared->queue.pop_front();
         task->started = absl::Now();
+        ++shared->running;
       }
       RewardVerdict verdict = RunSafely(task->work);
       absl::MutexLock lock(&shared->mu);
       if (task->given_up) return;  // replaced meanwhile
+      --shared->running;
       task->result = std::move(verdict);
     }
   }).detach();
@@ -95,11 +100,20 @@ std::optional<RewardVerdict> DeadlinePool::Wait(const Handle& task, absl::Durati
     const auto done = [&task] { return task->result.has_value(); };
     const auto running = [&task] { return task->started != absl::InfiniteFuture(); };
     // A thread becomes free at the latest when the functions before this one are given up.
-    shared_->mu.Await(absl::Condition(&running));
+    const double ahead = static_cast<double>(shared_->queue.size() + shared_->running);
+    if (!shared_->mu.AwaitWithTimeout(absl::Condition(&running), (ahead + 1) * limit)) {
+      COHORT_LOG(ERROR) << "no thread became free for a verifier within "
+                        << absl::FormatDuration((ahead + 1) * limit) << "; " << shared_->running
+                        << " functions run, " << shared_->queue.size()
+                        << " wait: nobody has given up those before it";
+      shared_->queue.erase(std::find(shared_->queue.begin(), shared_->queue.end(), task));
+      return std::nullopt;
+    }
     if (shared_->mu.AwaitWithDeadline(absl::Condition(&done), task->started + limit)) {
       return std::move(task->result);
     }
     task->given_up = true;
+    --shared_->running;
     --shared_->live_threads;
   }
   StartThread();

@@ -27,7 +27,8 @@ class DeadlinePool {
 
   // `work` owns all that it uses.
   Handle Submit(std::function<RewardVerdict()> work);
-  // The result, or nullopt once the function has run (not: waited for a thread) for `limit`.
+  // The result, or nullopt once the function has run (not: waited for a thread) for `limit`. It
+  // waits for a thread as long as the functions before it may run, each for `limit`.
   std::optional<RewardVerdict> Wait(const Handle& task, absl::Duration limit);
 
  private:

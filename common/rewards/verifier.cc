@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
+#include "common/base/verifier_names.h"
 #include "common/rewards/code_tests.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/judges.h"
@@ -132,12 +133,8 @@ absl::StatusOr<std::shared_ptr<const RewardPrompt>> MakeRewardPrompt(absl::strin
 }
 
 const std::vector<std::string>& VerifierNames() {
-  static const auto* const kNames = [] {
-    auto* names = new std::vector<std::string>;
-    for (const JudgeEntry& entry : kJudges) names->push_back(entry.name);
-    names->insert(names->end(), {"rule_regex", "code_tests", "format_boxed", "contains", "random"});
-    return names;
-  }();
+  static const auto* const kNames =
+      new std::vector<std::string>(kVerifierNames.begin(), kVerifierNames.end());
   return *kNames;
 }
 

@@ -67,9 +67,6 @@ TEST(Selection, APerfectMeanCurveScoresOne) {
 }
 
 TEST(Staleness, BoundZeroIsSynchronous) {
-  EXPECT_TRUE(MayAdmit(0, 4, 3));
-  EXPECT_FALSE(MayAdmit(0, 4, 4));
-  EXPECT_TRUE(MayAdmit(1, 4, 7));
   EXPECT_EQ(AdmissionWindow(2, 4), 12);
   EXPECT_FALSE(IsStale(5, 5, 0));
   EXPECT_TRUE(IsStale(4, 5, 0));

@@ -1,7 +1,7 @@
 // A group: the samples of one prompt, with everything a learner needs to train on them.
 //
 // Life of a group (docs/life_of_a_group.md): leased -> generated -> scored -> received -> journaled
-// -> buffered -> trained | filtered | surplus | stale | infra_failed | unscorable | prompt_too_long
+// -> buffered -> trained | filtered | stale | infra_failed | unscorable | prompt_too_long
 // | abandoned. Plain data; whoever holds it owns it.
 #pragma once
 

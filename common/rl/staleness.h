@@ -7,13 +7,6 @@
 
 namespace cohort {
 
-// May a lease be issued now so that its group can still be trained within the bound?
-// Groups are trained in batches of `groups_per_step`, and
-// `groups_ahead` (buffered or in flight) will be trained before this one.
-inline bool MayAdmit(int64_t max_staleness, int64_t groups_per_step, int64_t groups_ahead) {
-  return groups_ahead / groups_per_step <= max_staleness;
-}
-
 // How many leases may be open or waiting at once: credits = this - in flight - queued.
 inline int64_t AdmissionWindow(int64_t max_staleness, int64_t groups_per_step) {
   return (max_staleness + 1) * groups_per_step;

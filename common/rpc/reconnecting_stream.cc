@@ -12,6 +12,8 @@ namespace cohort {
 namespace {
 
 constexpr absl::Duration kFinishWithin = absl::Seconds(5);
+constexpr absl::Duration kSaySomething = absl::Seconds(30);
+constexpr absl::Duration kStreamMustEnd = absl::Minutes(5);  // once cancelled
 
 }  // namespace
 
@@ -169,7 +171,17 @@ ReconnectingStream::Wake ReconnectingStream::WaitForWake(bool finishing) {
 absl::Status ReconnectingStream::WaitClosed() {
   absl::MutexLock lock(&mu_);
   const auto closed = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return closed_.has_value(); };
-  mu_.Await(absl::Condition(&closed));  // gRPC ends a call that was cancelled
+  // gRPC ends a call that was cancelled, and the events do not block for long.
+  for (absl::Duration waited; !mu_.AwaitWithTimeout(absl::Condition(&closed), kSaySomething);) {
+    waited += kSaySomething;
+    const std::string what =
+        absl::StrCat("stream ", options_.name, " to ", options_.peer, " at ", options_.address,
+                     " was cancelled and has not ended for ", absl::FormatDuration(waited));
+    // Without its end nothing of it can be freed; a process that starts anew is better than one
+    // that hangs.
+    if (waited >= kStreamMustEnd) COHORT_LOG(FATAL) << what;
+    COHORT_LOG(ERROR) << what << "; an event that blocks, or a fault in gRPC";
+  }
   stream_.reset();
   return *closed_;
 }

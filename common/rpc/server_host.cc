@@ -12,24 +12,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
+#include "common/base/host_port.h"
+#include "common/base/status_macros.h"
 #include "common/rpc/channel.h"
 
 namespace cohort {
 namespace {
-
-struct HostPort {
-  std::string host;
-  std::string port;
-};
-
-absl::StatusOr<HostPort> SplitAddress(absl::string_view address) {
-  const size_t colon = address.rfind(':');
-  if (colon == absl::string_view::npos || colon == 0 || colon + 1 == address.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "expected HOST:PORT to listen on, for example 127.0.0.1:0, found \"", address, "\""));
-  }
-  return HostPort{std::string(address.substr(0, colon)), std::string(address.substr(colon + 1))};
-}
 
 // gRPC only says that it failed; a plain bind says why.
 std::string WhyNotBound(const HostPort& where) {
@@ -37,9 +25,8 @@ std::string WhyNotBound(const HostPort& where) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
   addrinfo* found = nullptr;
-  std::string host = where.host;
-  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
-  if (const int error = getaddrinfo(host.c_str(), where.port.c_str(), &hints, &found); error != 0) {
+  const std::string port = absl::StrCat(where.port);
+  if (const int error = getaddrinfo(where.host.c_str(), port.c_str(), &hints, &found); error != 0) {
     return gai_strerror(error);
   }
   int reason = 0;
@@ -74,8 +61,7 @@ void SetLimits(grpc::ServerBuilder& builder) {
 
 absl::StatusOr<std::unique_ptr<ServerHost>> ServerHost::Start(const Options& options) {
   QuietRpcLogs();
-  absl::StatusOr<HostPort> where = SplitAddress(options.listen);
-  if (!where.ok()) return where.status();
+  COHORT_ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(options.listen));
   grpc::ServerBuilder builder;
   SetLimits(builder);
   int port = 0;
@@ -85,9 +71,10 @@ absl::StatusOr<std::unique_ptr<ServerHost>> ServerHost::Start(const Options& opt
       &port);
   for (grpc::Service* service : options.services) builder.RegisterService(service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || port <= 0) return NotListening(*where);
+  if (server == nullptr || port <= 0) return NotListening(where);
   return std::unique_ptr<ServerHost>(
-      new ServerHost(std::move(server), absl::StrCat(where->host, ":", port)));
+      new ServerHost(std::move(server),
+                     absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port)));
 }
 
 ServerHost::~ServerHost() { Shutdown(absl::Seconds(1)); }

@@ -110,4 +110,9 @@ void FlightRecorder::InstallFatalHandler() {
   for (int signal : kFatalSignals) std::signal(signal, OnFatalSignal);
 }
 
+FlightRecorder& ProcessRecorder() {
+  static auto* const recorder = new FlightRecorder();
+  return *recorder;
+}
+
 }  // namespace cohort

@@ -48,4 +48,7 @@ class FlightRecorder {
   std::atomic<uint64_t> next_{0};
 };
 
+// The process's own, which is never destroyed.
+FlightRecorder& ProcessRecorder();
+
 }  // namespace cohort

@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 
 namespace cohort {
@@ -18,26 +19,6 @@ namespace {
 constexpr size_t kThreads = 4;
 constexpr size_t kMaxRequestBytes = 16 * 1024;
 constexpr time_t kTimeoutSeconds = 5;
-
-struct HostPort {
-  std::string host;
-  int port = 0;
-};
-
-absl::StatusOr<HostPort> Split(const std::string& listen) {
-  HostPort out;
-  const size_t colon = listen.rfind(':');
-  if (colon == std::string::npos || !absl::SimpleAtoi(listen.substr(colon + 1), &out.port) ||
-      out.port < 0 || out.port > 65535) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("HTTP address: expected HOST:PORT, found '", listen, "'"));
-  }
-  out.host = listen.substr(0, colon);
-  if (out.host.size() > 2 && out.host.front() == '[' && out.host.back() == ']') {
-    out.host = out.host.substr(1, out.host.size() - 2);
-  }
-  return out;
-}
 
 void ReplyStatus(const std::function<absl::Status()>& check, httplib::Response* response) {
   const absl::Status status = check ? check() : absl::OkStatus();
@@ -79,8 +60,11 @@ void HttpHost::Stop() {
 absl::StatusOr<std::unique_ptr<HttpHost>> HttpHost::Start(const std::string& listen,
                                                           const MetricRegistry* registry,
                                                           HttpCallbacks callbacks) {
-  const absl::StatusOr<HostPort> where = Split(listen);
-  if (!where.ok()) return where.status();
+  const absl::StatusOr<HostPort> where = ParseHostPort(listen);
+  if (!where.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("HTTP address: ", std::string(where.status().message())));
+  }
   std::unique_ptr<HttpHost> host(new HttpHost());
   httplib::Server& server = host->impl_->server;
 

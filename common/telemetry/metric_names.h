@@ -36,13 +36,20 @@ inline constexpr char kWaitRollout[] =
 
 // ---- loss and policy ----
 inline constexpr char kLoss[] = "loss";
-inline constexpr char kGradNorm[] = "grad_norm";          // before clipping
-inline constexpr char kLearningRate[] = "learning_rate";  // of the step's last update
-inline constexpr char kEntropy[] = "entropy";             // nats per token
-inline constexpr char kKlRef[] = "kl_ref";                // to the reference policy, k3, nats
-inline constexpr char kPpoKl[] = "ppo_kl";                // mean(old - new), nats
+inline constexpr char kPolicyLossKey[] = "loss/policy";  // without KL and entropy terms
+inline constexpr char kKlLossKey[] = "loss/kl";          // times kl_coef
+inline constexpr char kKlCoef[] = "kl_coef";
+inline constexpr char kUpdates[] = "updates";                 // optimizer steps of the batch
+inline constexpr char kUpdatesSkipped[] = "updates/skipped";  // no token had an advantage
+inline constexpr char kGradNorm[] = "grad_norm";              // before clipping
+inline constexpr char kLearningRate[] = "learning_rate";      // of the step's last update
+inline constexpr char kEntropy[] = "entropy";                 // nats per token
+inline constexpr char kKlRef[] = "kl_ref";                    // to the reference policy, k3, nats
+inline constexpr char kPpoKl[] = "ppo_kl";                    // mean(old - new), nats
 inline constexpr char kClipLow[] = "clip_ratio/low_mean";
 inline constexpr char kClipHigh[] = "clip_ratio/high_mean";
+inline constexpr char kClipDual[] = "clip_ratio/dual_mean";
+inline constexpr char kRatioMax[] = "ratio/max";  // of any token
 
 // ---- reward ----
 inline constexpr char kRewardMean[] = "reward/mean";
@@ -52,6 +59,8 @@ inline std::string RewardComponentMean(absl::string_view component) {
 }
 inline constexpr char kAccuracyMean[] = "accuracy/mean";  // verifier's own verdict, before shaping
 inline constexpr char kFracRewardZeroStd[] = "frac_reward_zero_std";  // groups with equal rewards
+
+inline constexpr char kRowsUnscorable[] = "rows/unscorable";
 
 // ---- responses ----
 inline constexpr char kResponseLengthMean[] = "response_length/mean";
@@ -69,9 +78,14 @@ inline constexpr char kLogpDifferenceMax[] = "sampling/logp_difference/max";  //
 inline constexpr char kLogpDifferenceMean[] = "sampling/logp_difference/mean";
 inline constexpr char kMismatchKl[] = "mismatch_kl";  // KL(rollout || old), nats
 
+inline constexpr char kEffectiveSamples[] = "sampling/ess";  // share of the tokens
+inline constexpr char kCorrectionMean[] = "sampling/importance_weight/mean";
+
 // ---- groups of the step ----
 inline constexpr char kGroupsTrained[] = "groups/trained";
 inline constexpr char kGroupsFiltered[] = "groups/filtered";
+inline constexpr char kGroupsDrawn[] = "groups/drawn";  // trained, filtered or ended otherwise
+inline std::string GroupsEnded(absl::string_view state) { return absl::StrCat("groups/", state); }
 
 // ---- weights ----
 inline constexpr char kWeightsVersion[] = "weights/version";
@@ -82,6 +96,16 @@ inline std::string EvalAccuracy(absl::string_view source) {
   return absl::StrCat("eval/", source, "/accuracy");
 }
 
+inline std::string EvalRows(absl::string_view source) {
+  return absl::StrCat("eval/", source, "/rows");
+}
+inline std::string EvalUnscorable(absl::string_view source) {
+  return absl::StrCat("eval/", source, "/unscorable");
+}
+inline std::string EvalResponseLength(absl::string_view source) {
+  return absl::StrCat("eval/", source, "/response_length");
+}
+
 // ---- summary.json ----
 inline constexpr char kSummarySteps[] = "steps";
 inline constexpr char kSummaryTrainSeconds[] = "train_seconds";
@@ -90,6 +114,10 @@ inline constexpr char kSummaryRewardLast[] = "reward_last";
 inline constexpr char kSummaryHeldoutBefore[] = "heldout_accuracy_before";
 inline constexpr char kSummaryHeldoutAfter[] = "heldout_accuracy_after";
 inline constexpr char kSummaryTokensPerSecond[] = "tokens_per_second";
+inline constexpr char kSummaryModel[] = "model";
+inline constexpr char kSummaryDtype[] = "dtype";
+inline constexpr char kSummarySeed[] = "seed";
+inline constexpr char kSummarySpurious[] = "spurious";
 
 // ---- files of a run's folder, and what `cohort train` and `cohort status` read from it ----
 inline constexpr char kConfigFile[] = "config.yaml";

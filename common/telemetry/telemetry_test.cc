@@ -265,6 +265,28 @@ TEST(TensorBoardWriterTest, EachWriterHasAFileOfItsOwn) {
   EXPECT_NE(a->path(), b->path());
 }
 
+TEST(TensorBoardWriterTest, AResumedRunCutsWhatCameAfterItsStep) {
+  TemporaryFolder folder;
+  COHORT_ASSERT_OK_AND_ASSIGN(auto writer, TensorBoardWriter::Open(folder.path()));
+  for (int64_t step : {1, 2, 300, 301}) COHORT_ASSERT_OK(writer->Write(step, SampleRow(step)));
+  COHORT_ASSERT_OK_AND_ASSIGN(std::string bytes, ReadFile(writer->path()));
+  // The process died while it wrote.
+  COHORT_ASSERT_OK(WriteFileAtomic(writer->path(), bytes.substr(0, bytes.size() - 3)));
+  const auto steps = [&] {
+    std::vector<uint64_t> found;
+    for (const Event& event : EventReader(ReadFile(writer->path()).value_or("")).ReadAll()) {
+      found.push_back(event.step);
+    }
+    return found;
+  };
+  COHORT_ASSERT_OK(TensorBoardWriter::Open(folder.path(), 300));
+  EXPECT_THAT(steps(), ElementsAre(0, 1, 2, 300));
+  COHORT_ASSERT_OK(TensorBoardWriter::Open(folder.path(), 2));
+  EXPECT_THAT(steps(), ElementsAre(0, 1, 2));
+  COHORT_ASSERT_OK(WriteFileAtomic(writer->path(), "no events at all"));
+  COHORT_ASSERT_OK(TensorBoardWriter::Open(folder.path(), 2));
+}
+
 // ---- HTTP ----
 
 TEST(HttpHostTest, ServesMetricsHealthReadinessAndStatus) {

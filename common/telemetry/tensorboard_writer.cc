@@ -6,13 +6,17 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 
 namespace cohort {
 namespace {
+
+constexpr char kFileMark[] = "events.out.tfevents.";
 
 std::array<uint32_t, 256> MakeCrcTable() {
   std::array<uint32_t, 256> table{};
@@ -73,8 +77,53 @@ std::string FilePath(const std::string& folder) {
   static std::atomic<int> files{0};
   std::array<char, 256> host{};
   if (gethostname(host.data(), host.size() - 1) != 0) host = {"localhost"};
-  return absl::StrCat(folder, "/events.out.tfevents.", absl::ToUnixSeconds(absl::Now()), ".",
-                      host.data(), ".", getpid(), ".", files.fetch_add(1));
+  return absl::StrCat(folder, "/", kFileMark, absl::ToUnixSeconds(absl::Now()), ".", host.data(),
+                      ".", getpid(), ".", files.fetch_add(1));
+}
+
+// ---- what an earlier process left ----
+
+uint64_t ReadLittleEndian(absl::string_view bytes) {
+  uint64_t value = 0;
+  for (size_t i = bytes.size(); i-- > 0;) value = value << 8 | static_cast<uint8_t>(bytes[i]);
+  return value;
+}
+
+// Of an event as EventHeader writes it; -1: of another make.
+int64_t StepOf(absl::string_view event) {
+  constexpr size_t kStepField = 1 + sizeof(double);
+  if (event.size() <= kStepField || event[0] != (1 << 3 | kFixed64) ||
+      event[kStepField] != (2 << 3 | kVarint)) {
+    return -1;
+  }
+  uint64_t step = 0;
+  int shift = 0;
+  for (size_t i = kStepField + 1; i < event.size() && shift < 63; ++i, shift += 7) {
+    const auto byte = static_cast<uint8_t>(event[i]);
+    step |= uint64_t{byte & 0x7fu} << shift;
+    if ((byte & 0x80) == 0) return static_cast<int64_t>(step);
+  }
+  return -1;
+}
+
+// Steps only grow within a file. A record that is not whole is cut off, too.
+absl::Status CutAfter(const std::string& path, int64_t last_step) {
+  constexpr size_t kBefore = 12, kAfter = 4;  // length and its checksum; the event's checksum
+  COHORT_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  const absl::string_view file = bytes;
+  size_t kept = 0;
+  while (file.size() - kept >= kBefore + kAfter) {
+    const uint64_t length = ReadLittleEndian(file.substr(kept, sizeof(uint64_t)));
+    if (length > file.size() - kept - kBefore - kAfter) break;
+    const bool version = kept == 0;  // the file's first record has no step
+    if (!version && StepOf(file.substr(kept + kBefore, length)) > last_step) break;
+    kept += kBefore + length + kAfter;
+  }
+  if (kept == file.size()) return absl::OkStatus();
+  std::error_code error;
+  std::filesystem::resize_file(path, kept, error);
+  if (error) return ErrnoStatus(error.value(), absl::StrCat("cannot shorten ", path));
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -87,8 +136,13 @@ uint32_t Crc32c(absl::string_view bytes) {
 }
 
 absl::StatusOr<std::unique_ptr<TensorBoardWriter>> TensorBoardWriter::Open(
-    const std::string& folder) {
+    const std::string& folder, int64_t last_step) {
   COHORT_RETURN_IF_ERROR(MakeFolders(folder));
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (!absl::StrContains(entry.path().filename().string(), kFileMark)) continue;
+    COHORT_RETURN_IF_ERROR(CutAfter(entry.path().string(), last_step));
+  }
   const std::string path = FilePath(folder);
   COHORT_ASSIGN_OR_RETURN(AppendFile file, AppendFile::Open(path, /*exclusive=*/true));
   std::unique_ptr<TensorBoardWriter> writer(new TensorBoardWriter(std::move(file)));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,8 +26,10 @@ uint32_t Crc32c(absl::string_view bytes);
 // Thread-safe.
 class TensorBoardWriter {
  public:
-  // Creates the folder and in it one new events.out.tfevents.* file.
-  static absl::StatusOr<std::unique_ptr<TensorBoardWriter>> Open(const std::string& folder);
+  // Creates the folder and in it one new events.out.tfevents.* file. Files that are there lose
+  // their events of steps after `last_step`: those of a run that is resumed from it come again.
+  static absl::StatusOr<std::unique_ptr<TensorBoardWriter>> Open(
+      const std::string& folder, int64_t last_step = std::numeric_limits<int64_t>::max());
 
   // Writes and flushes the row's finite numbers; text and other numbers are left out.
   absl::Status Write(int64_t step, const MetricRow& row, absl::Time now = absl::Now());

@@ -12,6 +12,7 @@
 #include "common/rl/kl.h"
 #include "common/rl/shaping.h"
 #include "common/rl/signals.h"
+#include "common/train/non_finite.h"
 
 namespace cohort {
 namespace {
@@ -43,12 +44,13 @@ absl::Status CheckRow(const TrainBatch& batch, const TrainRow& row) {
   }
   for (size_t t = 0; t < n; ++t) {
     if (source.mask[t] == 0 || std::isfinite(source.logprobs[t])) continue;
-    return absl::InvalidArgumentError(absl::StrCat("non-finite logprob: ", batch.Describe(row),
-                                                   " token ", t, " has ", source.logprobs[t]));
+    return NonFiniteError(
+        absl::StatusCode::kInvalidArgument, NonFinite::kLogprob,
+        absl::StrCat(batch.Describe(row), " token ", t, " has ", source.logprobs[t]));
   }
   if (row.scorable && !std::isfinite(source.reward)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("non-finite reward: ", batch.Describe(row), " has ", source.reward));
+    return NonFiniteError(absl::StatusCode::kInvalidArgument, NonFinite::kReward,
+                          absl::StrCat(batch.Describe(row), " has ", source.reward));
   }
   return absl::OkStatus();
 }

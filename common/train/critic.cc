@@ -6,6 +6,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/rl/value_loss.h"
+#include "common/tensor/host_values.h"
 #include "common/train/flat_tokens.h"
 
 namespace cohort {
@@ -54,7 +55,8 @@ absl::Status Critic::Score(const PassOptions& pass, TrainBatch* batch) const {
   const auto score = [this](const PackedMicroBatch& packed) {
     return ValuesOf(trained_.model(), packed, false);
   };
-  COHORT_ASSIGN_OR_RETURN(batch->value, ScoreEntries(*batch, pass, *collective_, "value", score));
+  COHORT_ASSIGN_OR_RETURN(
+      batch->value, ScoreEntries(*batch, pass, *collective_, NonFinite::kValue, "value", score));
   return absl::OkStatus();
 }
 
@@ -108,7 +110,7 @@ absl::Status Critic::RunMicroBatch(const MicroBatch& micro, double weight, const
   const PackedMicroBatch packed = PackMicroBatch(batch, micro, pass.packing);
   const at::Tensor values = ValuesOf(trained_.model(), packed, pass.checkpoint_activations);
   const std::vector<double> value = ToHost(values);
-  COHORT_RETURN_IF_ERROR(CheckFinite(batch, packed, value, "value"));
+  COHORT_RETURN_IF_ERROR(CheckFinite(batch, packed, value, NonFinite::kValue));
   const std::vector<double> weights(value.size(), weight);
   const ValueLoss loss =
       ComputeValueLoss(value, GatherEntries(batch.value, packed),

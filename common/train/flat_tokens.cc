@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/rl/offpolicy.h"
+#include "common/tensor/host_values.h"
+#include "common/train/non_finite.h"
 
 namespace cohort {
 namespace {
@@ -86,14 +88,8 @@ TokenScores ScorePacked(const CausalLm& model, const PackedMicroBatch& packed,
   return ScoreTokens(states, model.head_weight(), packed.targets.to(states.device()), options);
 }
 
-std::vector<double> ToHost(const at::Tensor& values) {
-  const at::Tensor host = values.detach().to(at::kCPU, at::kDouble).contiguous();
-  const double* data = host.const_data_ptr<double>();
-  return std::vector<double>(data, data + host.numel());
-}
-
 absl::Status CheckFinite(const TrainBatch& batch, const PackedMicroBatch& packed,
-                         const std::vector<double>& values, absl::string_view what) {
+                         const std::vector<double>& values, NonFinite where) {
   std::string rows;
   int bad = 0;
   for (size_t i = 0; i < packed.rows.size(); ++i) {
@@ -105,9 +101,10 @@ absl::Status CheckFinite(const TrainBatch& batch, const PackedMicroBatch& packed
                     batch.Describe(batch.rows[static_cast<size_t>(packed.rows[i])]));
   }
   if (bad == 0) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("non-finite ", what, ": ", bad, " rows, ", rows,
-                                          ". The weights are damaged or the loss diverged: "
-                                          "continue from the last checkpoint with a lower lr"));
+  return NonFiniteError(absl::StatusCode::kInternal, where,
+                        absl::StrCat(bad, " rows, ", rows,
+                                     ". The weights are damaged or the loss diverged: "
+                                     "continue from the last checkpoint with a lower lr"));
 }
 
 std::vector<double> ScatterEntries(const PackedMicroBatch& packed, const at::Tensor& values,

@@ -15,6 +15,7 @@
 #include "common/objective/token_scores.h"
 #include "common/rl/kl.h"
 #include "common/rl/policy_loss.h"
+#include "common/train/non_finite.h"
 #include "common/train/packing.h"
 #include "common/train/step_report.h"
 
@@ -28,11 +29,9 @@ at::Tensor PredictingStates(const CausalLm& model, const PackedMicroBatch& packe
 TokenScores ScorePacked(const CausalLm& model, const PackedMicroBatch& packed,
                         const TokenScoreOptions& options, bool checkpoint_activations);
 
-std::vector<double> ToHost(const at::Tensor& values);  // detached, fp64
-
-// InternalError "non-finite WHAT: ..." naming the rows.
+// InternalError "non-finite WHERE: ..." naming the rows.
 absl::Status CheckFinite(const TrainBatch& batch, const PackedMicroBatch& packed,
-                         const std::vector<double>& values, absl::string_view what = "logprob");
+                         const std::vector<double>& values, NonFinite where = NonFinite::kLogprob);
 
 // Writes the entries' values into a flat fp64 tensor and returns them.
 std::vector<double> ScatterEntries(const PackedMicroBatch& packed, const at::Tensor& values,

@@ -7,6 +7,7 @@
 
 #include "common/base/status_matchers.h"
 #include "common/objective/token_scores.h"
+#include "common/tensor/host_values.h"
 #include "common/train/flat_tokens.h"
 #include "common/train/train_testing.h"
 

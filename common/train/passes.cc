@@ -26,14 +26,16 @@ absl::Status AgreeOn(Collective& collective, const absl::Status& status, absl::s
 
 absl::StatusOr<std::vector<double>> ScoreEntries(const TrainBatch& batch,
                                                  const PassOptions& options, Collective& collective,
-                                                 absl::string_view what, const EntryScorer& score) {
+                                                 NonFinite kind, absl::string_view what,
+                                                 const EntryScorer& score) {
   const c10::NoGradGuard no_grad;
   const auto plan = PlanAllRows(batch, 0, 1, options.packing);
   at::Tensor flat = at::zeros({batch.tokens()}, at::kDouble);
   absl::Status status;
   for (const MicroBatch& micro : plan[static_cast<size_t>(collective.rank())]) {
     const PackedMicroBatch packed = PackMicroBatch(batch, micro, options.packing);
-    status.Update(CheckFinite(batch, packed, ScatterEntries(packed, score(packed), &flat), what));
+    const std::vector<double> entries = ScatterEntries(packed, score(packed), &flat);
+    status.Update(CheckFinite(batch, packed, entries, kind));
   }
   COHORT_RETURN_IF_ERROR(AgreeOn(collective, status, absl::StrCat("scoring of ", what)));
   COHORT_RETURN_IF_ERROR(collective.AllReduceSum(flat, what));

@@ -45,11 +45,13 @@ absl::Status CheckCancelled(const PassOptions& options);
 absl::Status AgreeOn(Collective& collective, const absl::Status& status, absl::string_view what);
 
 // `score` gives the numbers of a micro-batch's entries; the ranks divide the rows. Returns them in
-// the layout of the batch's token arrays, 0 where nothing was scored. `what` is named in errors.
+// the layout of the batch's token arrays, 0 where nothing was scored. `what` is named in errors,
+// `kind` in those that say that an entry is not finite.
 using EntryScorer = std::function<at::Tensor(const PackedMicroBatch& packed)>;
 absl::StatusOr<std::vector<double>> ScoreEntries(const TrainBatch& batch,
                                                  const PassOptions& options, Collective& collective,
-                                                 absl::string_view what, const EntryScorer& score);
+                                                 NonFinite kind, absl::string_view what,
+                                                 const EntryScorer& score);
 
 // Micro-batches of a model whose every row is trained, for one of `parts` equal mini-batches.
 std::vector<std::vector<MicroBatch>> PlanAllRows(const TrainBatch& batch, int64_t part,

@@ -7,6 +7,7 @@
 
 #include "common/base/status_macros.h"
 #include "common/rl/advantage.h"
+#include "common/tensor/host_values.h"
 #include "common/train/flat_tokens.h"
 
 namespace cohort {
@@ -120,9 +121,10 @@ absl::StatusOr<ProcessReport> ProcessModel::Judge(const PassOptions& pass,
 absl::StatusOr<std::vector<double>> ProcessModel::LogprobsOf(const CausalLm& model,
                                                              const PassOptions& pass,
                                                              const TrainBatch& batch) const {
-  return ScoreEntries(batch, pass, *collective_, "logprob", [&](const PackedMicroBatch& packed) {
-    return ScorePacked(model, packed, Scoring(), false).logprob;
-  });
+  return ScoreEntries(batch, pass, *collective_, NonFinite::kLogprob, "logprob",
+                      [&](const PackedMicroBatch& packed) {
+                        return ScorePacked(model, packed, Scoring(), false).logprob;
+                      });
 }
 
 // Gradients of the batch's loss on this rank; the rewards q of all ranks, before the update.
@@ -141,7 +143,7 @@ absl::StatusOr<std::vector<double>> ProcessModel::TrainingPass(
     const at::Tensor logprob =
         ScorePacked(trained_.model(), packed, Scoring(), pass.checkpoint_activations).logprob;
     std::vector<double> q = ToHost(logprob);
-    status = CheckFinite(batch, packed, q, "logprob");
+    status = CheckFinite(batch, packed, q);
     if (!status.ok()) break;
     if (q.empty()) continue;
     for (size_t j = 0; j < q.size(); ++j) {

@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "common/base/status_macros.h"
 #include "common/objective/token_scores.h"
+#include "common/tensor/host_values.h"
 #include "common/train/batch.h"
 #include "common/train/flat_tokens.h"
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/train/non_finite.h"
 
 namespace cohort {
 
@@ -25,8 +26,9 @@ absl::StatusOr<TrainedModel::Applied> TrainedModel::Apply(int64_t planned,
   Applied applied;
   applied.grad_norm = gradients_.Norm();
   if (!std::isfinite(applied.grad_norm)) {
-    return absl::InternalError(absl::StrCat("non-finite gradient: the norm of the ", name_, " is ",
-                                            applied.grad_norm, " after ", after));
+    return NonFiniteError(
+        absl::StatusCode::kInternal, NonFinite::kGradient,
+        absl::StrCat("the norm of the ", name_, " is ", applied.grad_norm, " after ", after));
   }
   const double limit = options_.max_grad_norm;
   const double scale = limit > 0 ? std::min(1.0, limit / (applied.grad_norm + 1e-6)) : 1.0;

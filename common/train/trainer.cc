@@ -14,7 +14,9 @@
 #include "common/objective/token_scores.h"
 #include "common/rl/aggregation.h"
 #include "common/rl/offpolicy.h"
+#include "common/tensor/host_values.h"
 #include "common/train/flat_tokens.h"
+#include "common/train/non_finite.h"
 #include "common/train/passes.h"
 
 namespace cohort {
@@ -179,7 +181,7 @@ absl::StatusOr<std::vector<double>> Trainer::ScoreAll(const CausalLm& model, Run
   TokenScoreOptions scoring;
   scoring.temperature = run->temperature;
   scoring.with_entropy = false;
-  return ScoreEntries(run->batch, Pass(*run), *collective_, "logprob",
+  return ScoreEntries(run->batch, Pass(*run), *collective_, NonFinite::kLogprob, "logprob",
                       [&](const PackedMicroBatch& packed) {
                         return ScorePacked(model, packed, scoring, false).logprob;
                       });

@@ -69,8 +69,9 @@ class Trainer {
           Collective* collective);
 
   // Trains on one batch. `version`: of the weights in the model now. After an error the weights may
-  // have made part of the batch's updates: they must not be published or saved. A number that is
-  // not finite is such an error; its message names the rows.
+  // have made part of the batch's updates, and must not be published or saved then; they are whole
+  // while optimizer().steps() is what it was. A number that is not finite is such an error
+  // (NonFiniteIn); its message names the rows.
   absl::StatusOr<StepReport> Step(absl::Span<const Group> groups, int64_t version);
 
   // Makes every rank's weights those of rank 0. Once, before the first step.

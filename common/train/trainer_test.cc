@@ -5,6 +5,7 @@
 
 #include "common/base/status_matchers.h"
 #include "common/collective/faulty_collective.h"
+#include "common/train/non_finite.h"
 #include "common/train/train_runs.h"
 
 namespace cohort {
@@ -322,9 +323,13 @@ TEST(Trainer, WhatIsNotFiniteStopsTheStepAndNamesTheRow) {
   Trainer trainer(TinyOptions(), model.get(), nullptr, local.get());
   std::vector<Group> groups = MakeGroups(2, 3);
   groups[1].rows[2].reward = std::nan("");
-  EXPECT_THAT(trainer.Step(groups, 0),
+  const absl::Status bad_reward = trainer.Step(groups, 0).status();
+  EXPECT_THAT(bad_reward,
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("non-finite reward"), HasSubstr("group 1 row 2"))));
+  EXPECT_EQ(NonFiniteIn(bad_reward), "reward");
+  EXPECT_EQ(NonFiniteIn(absl::InternalError("non-finite reward: only in words")), "");
+  EXPECT_EQ(trainer.optimizer().steps(), 0) << "the weights are whole";
   groups = MakeGroups(2, 3);
   groups[0].rows[1].logprobs[0] = std::numeric_limits<float>::infinity();
   EXPECT_THAT(trainer.Step(groups, 0),

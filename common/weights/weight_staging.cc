@@ -233,10 +233,4 @@ std::string WeightStaging::held_hash() const { return impl_->held_hash; }
 int64_t WeightStaging::target_version() const {
   return impl_->target.has_value() ? impl_->target->version() : -1;
 }
-uint64_t WeightStaging::staged_bytes() const {
-  uint64_t total = 0;
-  for (const auto& [index, block] : impl_->staged) total += block.payload().size();
-  return total;
-}
-
 }  // namespace cohort

@@ -118,7 +118,6 @@ class WeightStaging {
   int64_t held_version() const;
   std::string held_hash() const;   // weights_hash of the version applied last; empty: none yet
   int64_t target_version() const;  // -1: none
-  uint64_t staged_bytes() const;
 
  private:
   struct Impl;

@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/base/hash.h"
 
 namespace cohort {
 namespace {
@@ -17,12 +16,6 @@ std::string ValueOf(const SemanticMap& fields, const std::string& name) {
 }
 
 }  // namespace
-
-std::string SemanticHash(const SemanticMap& fields) {
-  Sha256 hash;
-  for (const auto& [name, value] : fields) hash.Update(absl::StrCat(name, "=", value, "\n"));
-  return hash.HexDigest();
-}
 
 std::vector<v1::FieldDifference> DifferingFields(const SemanticMap& learner,
                                                  const SemanticMap& worker) {

@@ -13,9 +13,6 @@ namespace cohort {
 
 using SemanticMap = std::map<std::string, std::string>;
 
-// SHA-256 (hex) over the lines "name=value\n" in name order.
-std::string SemanticHash(const SemanticMap& fields);
-
 // The fields that differ or are known to one side only ("(absent)"), in name order.
 std::vector<v1::FieldDifference> DifferingFields(const SemanticMap& learner,
                                                  const SemanticMap& worker);

@@ -273,8 +273,6 @@ TEST(SemanticTest, NamesWhatDiffersAndWhatIsMissing) {
             "rollout.temperature: learner has 1, worker has 0.7; "
             "x: learner has (absent), worker has y");
   EXPECT_TRUE(DifferingFields(learner, learner).empty());
-  EXPECT_NE(SemanticHash(learner), SemanticHash(worker));
-  EXPECT_EQ(SemanticHash(learner).size(), 64u);
 }
 
 }  // namespace

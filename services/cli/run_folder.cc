@@ -57,21 +57,21 @@ absl::Status CheckPresence(const std::string& folder, bool resume) {
 
 // A resumed run trains what it trained before.
 absl::Status CheckSameTraining(const v1::RunConfig& before, const v1::RunConfig& now) {
-  const std::vector<SemanticValue> old_fields = SemanticFields(before, "");
-  const std::vector<SemanticValue> new_fields = SemanticFields(now, "");
-  std::set<std::pair<std::string, std::string>> old_set;
-  for (const SemanticValue& field : old_fields) old_set.emplace(field.name, field.value);
-  for (const SemanticValue& field : new_fields) {
-    if (old_set.erase({field.name, field.value}) > 0) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat("--resume: ", field.name, " is ", field.value,
-                     " now and was not when the run in ", before.run().out(),
-                     " began; set it as in the run's config.yaml or start a new run with --out"));
+  FieldMap old_fields = SemanticFields(before, "");
+  for (const auto& [name, value] : SemanticFields(now, "")) {
+    const auto old = old_fields.find(name);
+    if (old != old_fields.end() && old->second == value) {
+      old_fields.erase(old);
+      continue;
+    }
+    return absl::FailedPreconditionError(absl::StrCat(
+        "--resume: ", name, " is ", value, " now and was not when the run in ", before.run().out(),
+        " began; set it as in the run's config.yaml or start a new run with --out"));
   }
-  if (old_set.empty()) return absl::OkStatus();
+  if (old_fields.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("--resume: the run in ", before.run().out(), " began with ",
-                   old_set.begin()->first, " = ", old_set.begin()->second,
+                   old_fields.begin()->first, " = ", old_fields.begin()->second,
                    "; set it as in the run's config.yaml or start a new run with --out"));
 }
 

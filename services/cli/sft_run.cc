@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "common/base/status_macros.h"
 #include "common/model/model_hash.h"
 #include "common/model/vocabulary.h"
@@ -157,7 +158,7 @@ class SftRun {
   const SftRunOptions& options_;
   v1::RunConfig config_;
   const bool first_rank_;
-  std::vector<SemanticValue> semantic_;
+  FieldMap semantic_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<CausalLm> model_;
   std::unique_ptr<Collective> collective_;
@@ -237,7 +238,7 @@ absl::Status SftRun::OpenCheckpoints() {
   if (!newest.ok()) return absl::OkStatus();  // it was stopped before its first checkpoint
   COHORT_ASSIGN_OR_RETURN(const CheckpointState state,
                           LoadCheckpoint(*newest, model_.get(), &trainer_->optimizer()));
-  if (state.config_hash != SemanticHash(semantic_)) {
+  if (state.config_hash != HashOfFields(semantic_)) {
     return absl::FailedPreconditionError(
         absl::StrCat(*newest,
                      " was written under another configuration; resume with the run's "
@@ -441,7 +442,7 @@ absl::Status SftRun::SaveCheckpoint() {
   CheckpointState state;
   state.step = state.version = step();
   state.optimizer_steps = step();
-  state.config_hash = SemanticHash(semantic_);
+  state.config_hash = HashOfFields(semantic_);
   state.extra_json = totals_.ToJson().dump();
   COHORT_RETURN_IF_ERROR(checkpoints_->Save(*model_, trainer_->optimizer(), state));
   saved_step_ = step();

@@ -1,5 +1,3 @@
-#include <google/protobuf/util/json_util.h>
-
 #include <filesystem>
 #include <iostream>
 
@@ -11,6 +9,7 @@
 #include "common/base/status_macros.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/grpc_status.h"
+#include "common/rpc/json.h"
 #include "common/telemetry/metric_names.h"
 #include "services/cli/commands.h"
 #include "services/cli/progress.h"
@@ -56,26 +55,13 @@ absl::StatusOr<v1::StatusReply> Ask(const std::string& address) {
   return reply;
 }
 
-absl::Status PrintJson(const v1::StatusReply& reply) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  std::string json;
-  if (!google::protobuf::util::MessageToJsonString(reply, &json, options).ok()) {
-    return absl::InternalError("the learner's answer cannot be written as JSON");
-  }
-  std::cout << json << std::endl;
-  return absl::OkStatus();
-}
-
 absl::Status ShowStatus(const StatusArgs& args) {
   std::string address = args.learner;
   if (address.empty()) {
     COHORT_ASSIGN_OR_RETURN(address, NewestAddress());
   }
   COHORT_ASSIGN_OR_RETURN(const v1::StatusReply reply, Ask(address));
-  if (args.json) return PrintJson(reply);
-  std::cout << StatusText(reply) << std::flush;
+  std::cout << (args.json ? MessageToJson(reply) + "\n" : StatusText(reply)) << std::flush;
   return absl::OkStatus();
 }
 

@@ -1,6 +1,10 @@
+#include <signal.h>
+#include <unistd.h>
+
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/base/file.h"
 #include "common/base/rng.h"
 #include "common/base/status_matchers.h"
@@ -9,6 +13,7 @@
 #include "services/learner/prompt_feed.h"
 #include "services/learner/rank_channel.h"
 #include "services/learner/reporting.h"
+#include "services/learner/stop_watcher.h"
 #include "services/learner/training_config.h"
 
 namespace cohort {
@@ -153,6 +158,46 @@ TEST(TrainingConfig, FollowsTheConfiguration) {
   EXPECT_EQ(dispatch.max_prompts_per_batch, 24);
 }
 
+TEST(TrainingConfig, EveryRunBoundsThePromptsOfABatch) {
+  const v1::RunConfig config =
+      Config("model: {path: m}\ndata: {task: addition-1}\nlearner: {prompts_per_step: 8}\n");
+  EXPECT_EQ(MakeDispatcherOptions(config).max_prompts_per_batch, 80);
+}
+
+TEST(TrainingConfig, NewTokensThatLeaveNoRoomForAPromptAreRefused) {
+  const auto check = [](const std::string& extra) {
+    return CheckContext(Config("model: {path: m}\ndata: {task: addition-1}\n" + extra), 512);
+  };
+  COHORT_EXPECT_OK(check("rollout: {max_new_tokens: 511}\n"));
+  EXPECT_THAT(check("rollout: {max_new_tokens: 512}\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       testing::AllOf(HasSubstr("rollout.max_new_tokens: 512 new tokens leave no "
+                                                "room for a prompt in a context of 512"),
+                                      HasSubstr("set it below 512"))));
+  EXPECT_THAT(check("rollout: {max_new_tokens: 8}\neval: {max_new_tokens: 600}\n"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("eval.max_new_tokens: 600")));
+  COHORT_EXPECT_OK(
+      check("rollout: {max_new_tokens: 8}\neval: {max_new_tokens: 600, samples: 0}\n"));
+}
+
+TEST(StopWatcherDeathTest, ASecondSignalEndsTheProcessWhateverTheFirstOneWaitsFor) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        StopSignal signal;
+        absl::Notification never, first;
+        StopWatcher watcher(&signal, [&] {
+          first.Notify();
+          never.WaitForNotification();
+        });
+        kill(getpid(), SIGTERM);
+        first.WaitForNotification();
+        kill(getpid(), SIGTERM);
+        never.WaitForNotificationWithTimeout(absl::Seconds(60));
+      },
+      testing::ExitedWithCode(130), "second signal");
+}
+
 TEST(RunTotals, SurviveACheckpoint) {
   RunTotals totals;
   totals.train_seconds = 1.5;
@@ -212,6 +257,15 @@ TEST_F(PromptMakerTest, ALongPromptIsOutOfRangeAndSaysByHowMuch) {
   EXPECT_THAT(maker->Train(0), StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("at most 5 fit")));
   EXPECT_EQ(maker->evaluation()[0].too_long, 20);
   EXPECT_TRUE(maker->evaluation()[0].items.empty());
+}
+
+TEST_F(PromptMakerTest, EvaluationLeavesRoomForItsOwnNewTokens) {
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto maker,
+                              Make("data: {task: addition-1}\nrollout: {max_new_tokens: 8}\n"
+                                   "eval: {samples: 2, max_new_tokens: 510}\n"));
+  COHORT_EXPECT_OK(maker->Train(0));
+  EXPECT_EQ(maker->max_eval_prompt_tokens(), 2);
+  EXPECT_EQ(maker->evaluation()[0].too_long, 20);
 }
 
 TEST_F(PromptMakerTest, AMissingFileIsOneClearLine) {

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
 #include "common/base/process.h"
+#include "common/telemetry/flight_recorder.h"
 #include "services/learner/run.h"
 
 int main(int argc, char** argv) {
@@ -25,9 +26,12 @@ int main(int argc, char** argv) {
                  "where to write the address for workers (default: `address` in the run's folder)");
   app.add_flag("--resume", args.resume, "continue from the newest checkpoint");
   CLI11_PARSE(app, argc, argv);
+  cohort::ProcessRecorder().InstallFatalHandler();
   cohort::SetLogRole(absl::StrCat("learner-", args.rank));
   const absl::Status status = cohort::RunLearner(args, &stop);
   if (!status.ok()) {
+    // Who waited for what is in the message; what happened before it is here.
+    if (absl::IsDeadlineExceeded(status)) std::cerr << cohort::ProcessRecorder().Dump();
     std::cerr << "cohort-learner: " << status.message() << "\n";
     return 1;
   }

@@ -12,11 +12,11 @@ namespace {
 constexpr uint64_t kEndlessEvalPrompts = 64;
 constexpr uint64_t kEvalOrdinals = uint64_t{1} << 32;  // per evaluation source
 
-int64_t PromptLimit(const v1::RunConfig& config, int64_t max_context) {
+int64_t PromptLimit(const v1::RunConfig& config, int64_t max_context, int64_t new_tokens) {
   if (config.model().max_context() > 0) {
     max_context = std::min<int64_t>(max_context, config.model().max_context());
   }
-  const int64_t left = std::max<int64_t>(1, max_context - config.rollout().max_new_tokens());
+  const int64_t left = std::max<int64_t>(1, max_context - new_tokens);
   const int64_t asked = config.data().max_prompt_tokens();
   return asked > 0 ? std::min(asked, left) : left;
 }
@@ -56,9 +56,10 @@ PromptMaker::PromptMaker(const v1::RunConfig& config, const Tokenizer* tokenizer
                          int64_t max_context)
     : config_(config),
       tokenizer_(tokenizer),
-      max_prompt_tokens_(PromptLimit(config, max_context)),
       train_plan_(TrainPlan(config)),
-      eval_plan_(EvalPlan(config)) {
+      eval_plan_(EvalPlan(config)),
+      max_prompt_tokens_(PromptLimit(config, max_context, train_plan_.max_new_tokens)),
+      max_eval_prompt_tokens_(PromptLimit(config, max_context, eval_plan_.max_new_tokens)) {
   format_.chat_template = config.data().chat_template() && tokenizer->has_chat_template();
   format_.system_prompt = config.data().system_prompt();
   format_.prompt_suffix = config.data().prompt_suffix();
@@ -118,7 +119,7 @@ absl::StatusOr<PromptMaker::EvalSet> PromptMaker::MakeEvalSet(const v1::EvalSour
   wanted = std::min(wanted, size);
   for (uint64_t i = 0; i < wanted; ++i) {
     COHORT_ASSIGN_OR_RETURN(const Prompt prompt, source->At(i, Split::kHeldout));
-    absl::StatusOr<PromptItem> item = Encode(prompt);
+    absl::StatusOr<PromptItem> item = Encode(prompt, max_eval_prompt_tokens_);
     if (absl::IsOutOfRange(item.status())) {
       ++set.too_long;
       continue;
@@ -132,7 +133,8 @@ absl::StatusOr<PromptMaker::EvalSet> PromptMaker::MakeEvalSet(const v1::EvalSour
   return set;
 }
 
-absl::StatusOr<PromptItem> PromptMaker::Encode(const Prompt& prompt) const {
+absl::StatusOr<PromptItem> PromptMaker::Encode(const Prompt& prompt,
+                                               int64_t max_prompt_tokens) const {
   PromptItem item;
   item.source = prompt.source;
   item.reward = prompt.reward;
@@ -143,14 +145,14 @@ absl::StatusOr<PromptItem> PromptMaker::Encode(const Prompt& prompt) const {
     return absl::InvalidArgumentError(
         absl::StrCat("a prompt of ", prompt.source, " has no tokens"));
   }
-  if (length <= max_prompt_tokens_) return item;
+  if (length <= max_prompt_tokens) return item;
   return absl::OutOfRangeError(absl::StrCat("prompt of ", length, " tokens from ", prompt.source,
-                                            ", at most ", max_prompt_tokens_, " fit"));
+                                            ", at most ", max_prompt_tokens, " fit"));
 }
 
 absl::StatusOr<PromptItem> PromptMaker::Train(uint64_t ordinal) const {
   COHORT_ASSIGN_OR_RETURN(const Prompt prompt, mixture_->At(ordinal));
-  COHORT_ASSIGN_OR_RETURN(PromptItem item, Encode(prompt));
+  COHORT_ASSIGN_OR_RETURN(PromptItem item, Encode(prompt, max_prompt_tokens_));
   item.ordinal = ordinal;
   item.purpose = Purpose::kTrain;
   item.plans.assign(static_cast<size_t>(config_.rollout().group_size()), train_plan_);

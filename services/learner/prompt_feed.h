@@ -35,20 +35,20 @@ class PromptMaker {
   };
   const std::vector<EvalSet>& evaluation() const { return evaluation_; }
 
-  int64_t max_prompt_tokens() const { return max_prompt_tokens_; }
+  int64_t max_eval_prompt_tokens() const { return max_eval_prompt_tokens_; }
 
  private:
   PromptMaker(const v1::RunConfig& config, const Tokenizer* tokenizer, int64_t max_context);
   absl::Status MakeMixture();
   absl::Status MakeEvaluation();
   absl::StatusOr<EvalSet> MakeEvalSet(const v1::EvalSource& source, uint64_t first_ordinal) const;
-  absl::StatusOr<PromptItem> Encode(const Prompt& prompt) const;
+  absl::StatusOr<PromptItem> Encode(const Prompt& prompt, int64_t max_prompt_tokens) const;
 
   const v1::RunConfig config_;
   const Tokenizer* const tokenizer_;
-  const int64_t max_prompt_tokens_;
+  const SamplePlan train_plan_, eval_plan_;
+  const int64_t max_prompt_tokens_, max_eval_prompt_tokens_;  // beside the plans' new tokens
   PromptFormat format_;
-  SamplePlan train_plan_, eval_plan_;
   std::unique_ptr<PromptMixture> mixture_;
   std::vector<EvalSet> evaluation_;
 };

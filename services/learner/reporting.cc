@@ -4,7 +4,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
@@ -13,6 +12,7 @@
 #include "common/tasks/prompt_source.h"
 #include "common/telemetry/metric_names.h"
 #include "common/train/batch.h"
+#include "common/train/non_finite.h"
 
 namespace cohort {
 namespace {
@@ -42,24 +42,24 @@ void SetTimes(const StepLine& line, MetricRow* row) {
 void SetPolicy(const StepReport& report, MetricRow* row) {
   const PolicyStats& stats = report.stats;
   row->Set(metric::kLoss, report.loss);
-  row->Set("loss/policy", report.policy_loss);
+  row->Set(metric::kPolicyLossKey, report.policy_loss);
   row->Set(metric::kGradNorm, report.grad_norm);
   row->Set(metric::kLearningRate, report.learning_rate);
   row->Set(metric::kEntropy, PerToken(stats.entropy, stats.tokens));
   if (report.has_reference) {
     row->Set(metric::kKlRef, report.kl_reference);
-    row->Set("loss/kl", report.kl_loss);
-    row->Set("kl_coef", report.kl_coef);
+    row->Set(metric::kKlLossKey, report.kl_loss);
+    row->Set(metric::kKlCoef, report.kl_coef);
   } else {
     row->Set(metric::kKlRef, std::nan(""));  // no value: null
   }
   row->Set(metric::kPpoKl, PerToken(stats.ppo_kl, stats.tokens));
   row->Set(metric::kClipLow, PerToken(stats.clipped_low, stats.tokens));
   row->Set(metric::kClipHigh, PerToken(stats.clipped_high, stats.tokens));
-  row->Set("clip_ratio/dual_mean", PerToken(stats.clipped_dual, stats.tokens));
-  row->Set("ratio/max", stats.ratio_max);
-  row->Set("updates", report.updates);
-  row->Set("updates/skipped", report.skipped_updates);
+  row->Set(metric::kClipDual, PerToken(stats.clipped_dual, stats.tokens));
+  row->Set(metric::kRatioMax, stats.ratio_max);
+  row->Set(metric::kUpdates, report.updates);
+  row->Set(metric::kUpdatesSkipped, report.skipped_updates);
 }
 
 void SetBeside(const StepReport& report, MetricRow* row) {
@@ -92,7 +92,7 @@ void SetRewards(const StepReport& report, MetricRow* row) {
   }
   row->Set(metric::kAccuracyMean, report.accuracy_mean);
   row->Set(metric::kFracRewardZeroStd, report.frac_zero_std);
-  row->Set("rows/unscorable", report.unscorable_rows);
+  row->Set(metric::kRowsUnscorable, report.unscorable_rows);
   row->Set(metric::kResponseLengthMean, report.response_mean);
   row->Set(metric::kResponseLengthMax, report.response_max);
   row->Set(metric::kResponseLengthClipRatio, report.truncated_fraction);
@@ -104,8 +104,8 @@ void SetMismatch(const StepReport& report, MetricRow* row) {
   row->Set(metric::kLogpDifferenceMax, report.mismatch.max_log_difference);
   row->Set(metric::kLogpDifferenceMean, report.mean_log_difference);
   row->Set(metric::kMismatchKl, report.mismatch.K3());
-  row->Set("sampling/ess", report.mismatch.Ess());
-  row->Set("sampling/importance_weight/mean", report.correction_mean);
+  row->Set(metric::kEffectiveSamples, report.mismatch.Ess());
+  row->Set(metric::kCorrectionMean, report.correction_mean);
 }
 
 void SetThroughput(const StepLine& line, MetricRow* row) {
@@ -123,12 +123,12 @@ void SetThroughput(const StepLine& line, MetricRow* row) {
 void SetGroups(const StepLine& line, MetricRow* row) {
   int64_t filtered = 0;
   for (const auto& [state, count] : line.batch->dropped) {
-    row->Set(absl::StrCat("groups/", state), count);
+    row->Set(metric::GroupsEnded(state), count);
     filtered += count;
   }
   row->Set(metric::kGroupsTrained, line.report->groups);
   row->Set(metric::kGroupsFiltered, filtered);
-  row->Set("groups/drawn", line.batch->prompts_drawn);
+  row->Set(metric::kGroupsDrawn, line.batch->prompts_drawn);
 }
 
 nlohmann::json SampleJson(const StepLine& line, const Group& group, const Row& row,
@@ -216,8 +216,10 @@ absl::StatusOr<std::unique_ptr<RunReporter>> RunReporter::Open(const v1::RunConf
   COHORT_ASSIGN_OR_RETURN(reporter->samples_, open(metric::kSamplesFile));
   COHORT_ASSIGN_OR_RETURN(reporter->history_, open(metric::kGroupsFile));
   if (config.log().tensorboard()) {
-    COHORT_ASSIGN_OR_RETURN(reporter->tensorboard_, TensorBoardWriter::Open(absl::StrCat(
-                                                        out, "/", metric::kTensorBoardFolder)));
+    COHORT_ASSIGN_OR_RETURN(
+        reporter->tensorboard_,
+        TensorBoardWriter::Open(absl::StrCat(out, "/", metric::kTensorBoardFolder),
+                                std::max<int64_t>(resumed_step, -1)));
   }
   return reporter;
 }
@@ -238,9 +240,9 @@ MetricRow RunReporter::MakeRow(const StepLine& line) const {
   row.SetText(metric::kWeightsHash, line.weights_hash);
   for (const EvalResult& result : line.evaluation) {
     row.Set(metric::EvalAccuracy(result.name), result.accuracy);
-    row.Set(absl::StrCat("eval/", result.name, "/rows"), result.rows);
-    row.Set(absl::StrCat("eval/", result.name, "/unscorable"), result.unscorable);
-    row.Set(absl::StrCat("eval/", result.name, "/response_length"), result.mean_length);
+    row.Set(metric::EvalRows(result.name), result.rows);
+    row.Set(metric::EvalUnscorable(result.name), result.unscorable);
+    row.Set(metric::EvalResponseLength(result.name), result.mean_length);
   }
   return row;
 }
@@ -396,12 +398,10 @@ void RunReporter::CheckpointWritten(double seconds, bool ok) {
   }
 }
 
-void RunReporter::NonFinite(const std::string& message) {
-  for (const char* where : {"gradient", "logprob", "reward"}) {
-    if (!absl::StrContains(message, absl::StrCat("non-finite ", where))) continue;
-    const std::string label = where == std::string("gradient") ? "grad" : where;
-    registry_.Counter(metric::kNonFinite, {{"where", label}}).Add();
-  }
+void RunReporter::StepFailed(const absl::Status& status) {
+  const std::string where = NonFiniteIn(status);
+  if (where.empty()) return;
+  registry_.Counter(metric::kNonFinite, {{"where", where == "gradient" ? "grad" : where}}).Add();
 }
 
 absl::Status RunReporter::WriteSummary(const RunTotals& totals, int64_t steps) const {
@@ -415,10 +415,10 @@ absl::Status RunReporter::WriteSummary(const RunTotals& totals, int64_t steps) c
   if (totals.has_before) json[metric::kSummaryHeldoutBefore] = totals.heldout_before;
   if (totals.has_after) json[metric::kSummaryHeldoutAfter] = totals.heldout_after;
   json[metric::kSummaryTokensPerSecond] = PerToken(totals.response_tokens, totals.train_seconds);
-  json["model"] = config_.model().path();
-  json["dtype"] = config_.model().dtype();
-  json["seed"] = config_.run().seed();
-  json["spurious"] = config_.run().spurious();
+  json[metric::kSummaryModel] = config_.model().path();
+  json[metric::kSummaryDtype] = config_.model().dtype();
+  json[metric::kSummarySeed] = config_.run().seed();
+  json[metric::kSummarySpurious] = config_.run().spurious();
   return WriteFileAtomic(absl::StrCat(out_, "/", metric::kSummaryFile), json.dump(2) + "\n");
 }
 

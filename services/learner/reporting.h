@@ -62,7 +62,7 @@ class RunReporter {
   // Ledgers, deliveries and workers as they are now.
   void Fleet(const LedgerCounts& counts, int64_t capacity, const SessionService& session);
   void CheckpointWritten(double seconds, bool ok);
-  void NonFinite(const std::string& message);
+  void StepFailed(const absl::Status& status);  // counts numbers that are not finite
   absl::Status WriteSummary(const RunTotals& totals, int64_t steps) const;
 
   MetricRegistry& registry() { return registry_; }

@@ -11,9 +11,12 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/telemetry/flight_recorder.h"
 #include "common/telemetry/metric_names.h"
+#include "common/train/non_finite.h"
 #include "services/learner/rank_channel.h"
 #include "services/learner/serving.h"
 #include "services/learner/stop_watcher.h"
@@ -66,7 +69,7 @@ class LearnerRun {
   std::unique_ptr<LearnerServing> serving_;
   RunTotals totals_;
   int64_t saved_step_ = 0;     // of the newest checkpoint
-  bool weights_whole_ = true;  // false: a step failed half-way
+  bool weights_whole_ = true;  // false: a step failed after some of its updates
   bool ranks_follow_ = true;   // false: the collective is unusable
 };
 
@@ -83,13 +86,13 @@ absl::Status LearnerRun::Prepare() {
       reporter_, RunReporter::Open(config(), parts_.out, parts_.tokenizer.get(), first_step));
   reporter_->registry()
       .Gauge(metric::kRunInfo, {{"run", config().run().name()},
-                                {"config_hash", SemanticHash(parts_.semantic)},
+                                {"config_hash", HashOfFields(parts_.semantic)},
                                 {"model_hash", parts_.model_hash}})
       .Set(1);
   for (const PromptMaker::EvalSet& set : prompts_->evaluation()) {
     if (set.too_long == 0) continue;
     COHORT_LOG(WARNING) << "evaluation " << set.name << ": " << set.too_long
-                        << " prompts are longer than " << prompts_->max_prompt_tokens()
+                        << " prompts are longer than " << prompts_->max_eval_prompt_tokens()
                         << " tokens and are left out";
   }
   serving_ =
@@ -125,11 +128,13 @@ absl::Status LearnerRun::Train() {
 
 absl::Status LearnerRun::OneStep() {
   COHORT_ASSIGN_OR_RETURN(const DispatchBatch batch, TakeBatch());
+  ProcessRecorder().Record(absl::StrCat("step ", step() + 1, ": a batch is there"));
   timer_.Enter(kPhaseTrain);
   COHORT_ASSIGN_OR_RETURN(const StepReport report, TrainOn(batch));
   timer_.Enter(metric::kPhasePublish);
   std::vector<uint64_t> ordinals;
   for (const Group& group : batch.groups) ordinals.push_back(group.ordinal);
+  ProcessRecorder().Record(absl::StrCat("step ", step(), ": trained"));
   serving_->dispatcher().MarkTrained(ordinals);
   COHORT_RETURN_IF_ERROR(serving_->Publish(step()));
 
@@ -144,7 +149,6 @@ absl::Status LearnerRun::OneStep() {
   line.weights_hash = serving_->weights_hash();
   absl::Status evaluated;
   if (EvaluationDue()) evaluated = Evaluate(&line.evaluation);
-  KeepCheckpoint(line.evaluation);
   timer_.Enter(metric::kPhaseOther);
   line.fleet = serving_->session().TakeFleetSample();
   line.phase_seconds = TakePhases(&report);
@@ -154,6 +158,8 @@ absl::Status LearnerRun::OneStep() {
   }
   totals_.train_seconds += step_seconds;
   reporter_->Step(line);
+  // Last, so that a run that is resumed from it has all of this step; its time is the next step's.
+  KeepCheckpoint(line.evaluation);
   serving_->Progress(step(), totals_.train_seconds / static_cast<double>(step()));
   COHORT_LOG(INFO) << absl::StrFormat(
       "step %d of %d: reward %.3f, loss %.4g, grad norm %.3g, length %.1f, %.1f s", step(),
@@ -162,16 +168,21 @@ absl::Status LearnerRun::OneStep() {
   return evaluated;
 }
 
-// On every rank. An error other than Cancelled leaves weights that nobody may use.
+// On every rank. An error after the first update leaves weights that nobody may use.
 absl::StatusOr<StepReport> LearnerRun::TrainOn(const DispatchBatch& batch) {
   const int64_t version = step();
   const absl::Status sent =
       SendCommand(*parts_.collective, RankCommand::Kind::kTrain, version, batch.groups);
   ranks_follow_ = sent.ok();
   COHORT_RETURN_IF_ERROR(sent);
+  const int64_t updates = parts_.trainer->optimizer().steps();
   absl::StatusOr<StepReport> report = parts_.trainer->Step(batch.groups, version);
-  weights_whole_ = report.ok() || absl::IsCancelled(report.status());
-  ranks_follow_ = weights_whole_;
+  ranks_follow_ = report.ok() || absl::IsCancelled(report.status());
+  if (report.ok()) return report;
+  reporter_->StepFailed(report.status());
+  // Weights that give log-probs which are not finite are damaged, too.
+  weights_whole_ = parts_.trainer->optimizer().steps() == updates &&
+                   NonFiniteIn(report.status()) != NonFiniteName(NonFinite::kLogprob);
   return report;
 }
 
@@ -225,7 +236,7 @@ bool LearnerRun::SaveCheckpoint() {
   state.version = step();
   state.optimizer_steps = parts_.trainer->optimizer().steps();
   state.kl_coef = parts_.trainer->kl_coef();
-  state.config_hash = SemanticHash(parts_.semantic);
+  state.config_hash = HashOfFields(parts_.semantic);
   state.extra_json = ExtraState();
   const absl::Time start = absl::Now();
   const absl::Status status = parts_.checkpoints->Save(*parts_.model, parts_.trainer->optimizer(),
@@ -244,7 +255,7 @@ std::string LearnerRun::ExtraState() const {
   const DispatchCursor cursor = serving_->dispatcher().Cursor();
   nlohmann::json json = nlohmann::json::parse(totals_.ToJson());
   json["cursor"] = {{"next_ordinal", cursor.next_ordinal}, {"holes", cursor.holes}};
-  for (const SemanticValue& field : parts_.semantic) json["semantic"][field.name] = field.value;
+  json["semantic"] = parts_.semantic;
   return json.dump();
 }
 
@@ -271,7 +282,6 @@ absl::Status LearnerRun::Finish(const absl::Status& trained) {
   timer_.Enter(metric::kPhaseOther);
   // What the signal cut short is not an error; its weights are those before the step.
   absl::Status status = stopping() && absl::IsCancelled(trained) ? absl::OkStatus() : trained;
-  if (!weights_whole_) reporter_->NonFinite(std::string(status.message()));
   if (weights_whole_ && step() > saved_step_) SaveCheckpoint();
   absl::Status stopped;
   if (ranks_follow_) {

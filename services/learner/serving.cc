@@ -1,7 +1,5 @@
 #include "services/learner/serving.h"
 
-#include <google/protobuf/util/json_util.h>
-
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/rl/staleness.h"
+#include "common/rpc/json.h"
 #include "common/telemetry/metric_names.h"
 #include "services/learner/training_config.h"
 
@@ -18,15 +17,6 @@ namespace cohort {
 namespace {
 
 constexpr absl::Duration kTick = absl::Seconds(2);
-
-std::string ToJson(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  std::string json;
-  (void)google::protobuf::util::MessageToJsonString(message, &json, options);
-  return json;
-}
 
 // The data order of a resumed run.
 DispatchCursor CursorOf(const LearnerParts& parts) {
@@ -60,8 +50,8 @@ LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
       MakeGroupFilter(parts->algorithm), &log_, Clock::Real(), CursorOf(*parts), first_step);
   store_ = std::make_unique<WeightStore>(StoreOptions(parts->config));
   SessionService::Options options;
-  for (const SemanticValue& field : parts->semantic) options.semantic[field.name] = field.value;
-  options.resolved_config = ToJson(parts->config);
+  options.semantic = parts->semantic;
+  options.resolved_config = MessageToJson(parts->config);
   options.heartbeat = absl::Seconds(parts->config.rollout().heartbeat_seconds());
   options.credit_bytes = uint64_t(parts->config.rollout().credit_megabytes()) << 20;
   options.fill_status = [this](v1::StatusReply* reply) { FillStatus(reply); };
@@ -171,7 +161,7 @@ std::string LearnerServing::StatusJson() const {
   v1::StatusReply reply;
   FillStatus(&reply);
   for (const v1::WorkerStatus& worker : session_->Workers()) *reply.add_workers() = worker;
-  return ToJson(reply);
+  return MessageToJson(reply);
 }
 
 std::string LearnerServing::StatusPage() const {

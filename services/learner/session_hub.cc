@@ -5,13 +5,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
+#include "common/telemetry/flight_recorder.h"
+#include "common/wire/protocol.h"
 #include "common/wire/semantic.h"
 
 namespace cohort {
 namespace {
 
-constexpr uint32_t kProtocolVersion = 1;
 constexpr size_t kGoneWorkersKept = 64;
 constexpr absl::Duration kStreamsEndWithin = absl::Seconds(5);
 
@@ -72,6 +74,10 @@ std::optional<v1::Refusal> SessionHub::CheckHello(const v1::Hello& hello) const 
     return MakeRefusal(v1::Refusal::BAD_MESSAGE, "a hello needs worker_id and max_rows");
   }
   SemanticMap worker = MapOf(hello);
+  if (!hello.semantic_hash().empty() && hello.semantic_hash() != HashOfFields(worker)) {
+    return MakeRefusal(v1::Refusal::BAD_MESSAGE,
+                       "the hello's semantic_hash is not that of its semantic fields");
+  }
   // A worker that left its dtype open follows the learner's, which the Welcome tells.
   const auto dtype = worker.find(kDtypeField);
   const auto decided = options_.semantic.find(kDtypeField);
@@ -167,6 +173,7 @@ void SessionHub::Closed(const std::shared_ptr<WorkerSession>& session, const abs
     }
   }
   if (!was_serving) return;
+  ProcessRecorder().Record(absl::StrCat("worker ", session->worker_id(), " gone"));
   if (!session->said_goodbye()) {
     COHORT_LOG(WARNING) << "worker " << session->worker_id() << " lost: " << status.message()
                         << "; its leases are issued again";
@@ -181,6 +188,8 @@ Dispatcher::DeliveryResult SessionHub::Deliver(WorkerSession* from, Group group)
   const GroupId id = group.id;
   Count([](SessionCounters& counters) { ++counters.groups_received; });
   Dispatcher::DeliveryResult result = dispatcher_->Deliver(from->worker_id(), std::move(group));
+  ProcessRecorder().Record(absl::StrCat("group ", absl::Hex(id), " from ", from->worker_id(), ": ",
+                                        DeliveryName(result.outcome)));
   if (result.outcome != Delivery::kAccepted) return result;
   Sessions workers;
   {
@@ -248,6 +257,8 @@ bool SessionHub::IssueOne() {
   }
   if (!lease->has_value()) return false;
   session->SendLease(**lease);
+  ProcessRecorder().Record(absl::StrCat("lease ", (*lease)->lease_id, " of ordinal ",
+                                        (*lease)->item.ordinal, " to ", session->worker_id()));
   bool lost = false;
   {
     absl::MutexLock lock(&mu_);
@@ -265,9 +276,11 @@ void SessionHub::Tick() {
   {
     absl::MutexLock lock(&mu_);
     for (const auto& session : streams_) {
-      if (session->silence() > limit) silent.push_back(session);
+      // Once for each: it may take some ticks to end.
+      if (session->silence() <= limit || !session->GiveUp()) continue;
+      silent.push_back(session);
+      ++counters_.heartbeat_timeouts;
     }
-    counters_.heartbeat_timeouts += silent.size();
   }
   for (const auto& session : silent) {
     session->Cancel(absl::DeadlineExceededError(absl::StrCat(
@@ -368,14 +381,6 @@ FleetSample SessionHub::TakeFleetSample() {
   }
   if (sample.workers > 0) sample.mean_idle_seconds = idle / sample.workers;
   return sample;
-}
-
-bool SessionHub::WaitForWorkers(int count, absl::Time deadline) const {
-  absl::MutexLock lock(&mu_);
-  const auto there = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return static_cast<int>(workers_.size()) >= count;
-  };
-  return mu_.AwaitWithDeadline(absl::Condition(&there), deadline);
 }
 
 void SessionHub::FillStatus(v1::StatusReply* reply) const {

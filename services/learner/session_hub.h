@@ -48,7 +48,6 @@ class SessionHub : public std::enable_shared_from_this<SessionHub> {
   std::vector<v1::WorkerStatus> Workers() const;
   SessionCounters counters() const;
   FleetSample TakeFleetSample();
-  bool WaitForWorkers(int count, absl::Time deadline) const;
 
  private:
   using Sessions = std::map<std::string, std::shared_ptr<WorkerSession>>;

@@ -56,8 +56,5 @@ void SessionService::Shutdown() { impl_->hub->Shutdown(); }
 std::vector<v1::WorkerStatus> SessionService::Workers() const { return impl_->hub->Workers(); }
 SessionCounters SessionService::counters() const { return impl_->hub->counters(); }
 FleetSample SessionService::TakeFleetSample() { return impl_->hub->TakeFleetSample(); }
-bool SessionService::WaitForWorkers(int count, absl::Time deadline) const {
-  return impl_->hub->WaitForWorkers(count, deadline);
-}
 
 }  // namespace cohort

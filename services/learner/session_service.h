@@ -89,8 +89,6 @@ class SessionService {
   std::vector<v1::WorkerStatus> Workers() const;  // by worker id, including those gone lately
   SessionCounters counters() const;
   FleetSample TakeFleetSample();
-  // Returns when `count` workers are connected; false: not by `deadline`.
-  bool WaitForWorkers(int count, absl::Time deadline) const;
 
  private:
   class Impl;

@@ -4,9 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
+#include "common/base/hash.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/model/model_hash.h"
@@ -76,6 +77,8 @@ absl::Status LoadModel(int rank, LearnerParts* parts) {
   COHORT_ASSIGN_OR_RETURN(parts->model, CausalLm::Load(path, options));
   COHORT_RETURN_IF_ERROR(
       CheckVocabulary(path, parts->tokenizer->vocab_size(), parts->model->config()));
+  COHORT_RETURN_IF_ERROR(
+      CheckContext(parts->config, parts->model->config().max_position_embeddings));
   if (parts->algorithm.kl.placement != KlPlacement::kNone) {
     options.trainable = false;
     COHORT_ASSIGN_OR_RETURN(parts->reference, CausalLm::Load(path, options));
@@ -98,14 +101,13 @@ absl::Status MeetRanks(const LearnerArgs& args, LearnerParts* parts) {
   C10dOptions options;
   options.rank = args.rank;
   options.world_size = args.world;
-  const size_t colon = args.store.rfind(':');
-  if (colon == std::string::npos ||
-      !absl::SimpleAtoi(args.store.substr(colon + 1), &options.store_port)) {
-    return absl::InvalidArgumentError(absl::StrCat("--store: expected HOST:PORT where the ",
-                                                   args.world, " ranks meet, found \"", args.store,
-                                                   "\""));
+  const absl::StatusOr<HostPort> store = ParseHostPort(args.store);
+  if (!store.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--store, where the ", args.world, " ranks meet: ", std::string(store.status().message())));
   }
-  options.store_host = args.store.substr(0, colon);
+  options.store_host = store->host;
+  options.store_port = store->port;
   options.backend = parts->model->options().device.is_cuda() ? "nccl" : "gloo";
   // The others wait here while rank 0 waits for a batch or for an evaluation.
   options.timeout =
@@ -117,15 +119,15 @@ absl::Status MeetRanks(const LearnerArgs& args, LearnerParts* parts) {
 
 // A checkpoint goes on only under the configuration that it was made with.
 absl::Status CheckSameRun(const std::string& path, const LearnerParts& parts) {
-  if (parts.resumed->config_hash == SemanticHash(parts.semantic)) return absl::OkStatus();
+  if (parts.resumed->config_hash == HashOfFields(parts.semantic)) return absl::OkStatus();
   const auto extra = nlohmann::json::parse(parts.resumed->extra_json, nullptr, false);
   std::string difference = "fields of an earlier version of this program";
   if (extra.is_object() && extra.contains("semantic") && extra["semantic"].is_object()) {
-    for (const SemanticValue& field : parts.semantic) {
-      const auto before = extra["semantic"].find(field.name);
-      if (before != extra["semantic"].end() && *before == field.value) continue;
-      const std::string value = before == extra["semantic"].end() ? "absent" : before->dump();
-      difference = absl::StrCat(field.name, " was ", value, " and is \"", field.value, "\" now");
+    for (const auto& [name, value] : parts.semantic) {
+      const auto before = extra["semantic"].find(name);
+      if (before != extra["semantic"].end() && *before == value) continue;
+      const std::string was = before == extra["semantic"].end() ? "absent" : before->dump();
+      difference = absl::StrCat(name, " was ", was, " and is \"", value, "\" now");
       break;
     }
   }
@@ -146,9 +148,9 @@ absl::Status CheckFresh(const LearnerParts& parts) {
 absl::Status Resume(LearnerParts* parts) {
   const absl::StatusOr<std::string> newest = parts->checkpoints->Newest();
   if (!newest.ok()) {
-    COHORT_LOG(WARNING) << "nothing to resume (" << newest.status().message() << "); starting from "
-                        << parts->config.model().path();
-    return absl::OkStatus();
+    return absl::NotFoundError(absl::StrCat(
+        "--resume: ", std::string(newest.status().message()), "; leave out --resume to start from ",
+        parts->config.model().path(), ", or name the run's folder with --out"));
   }
   COHORT_ASSIGN_OR_RETURN(parts->resumed,
                           LoadCheckpoint(*newest, parts->model.get(), &parts->trainer->optimizer(),

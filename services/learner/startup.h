@@ -35,7 +35,7 @@ struct LearnerParts {
   AlgorithmSpec algorithm;
   std::string out;  // the run's folder
   std::string model_hash;
-  std::vector<SemanticValue> semantic;
+  FieldMap semantic;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<CausalLm> model, reference;  // reference: null without a KL term
   // Null where algorithm.adv.baseline needs none.

@@ -12,6 +12,7 @@ StopWatcher::StopWatcher(StopSignal* signal, std::function<void()> on_stop)
 StopWatcher::~StopWatcher() {
   done_ = true;
   thread_.join();
+  if (stopper_.joinable()) stopper_.join();
 }
 
 void StopWatcher::Watch() {
@@ -22,7 +23,7 @@ void StopWatcher::Watch() {
       _exit(130);
     }
     COHORT_LOG(INFO) << "signal: stopping";
-    on_stop_();
+    stopper_ = std::thread(on_stop_);
   }
 }
 

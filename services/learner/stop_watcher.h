@@ -11,8 +11,8 @@ namespace cohort {
 
 class StopWatcher {
  public:
-  // `on_stop` runs once, on the watcher's thread, at the first signal; a second signal ends the
-  // process at once. `signal` outlives the watcher.
+  // `on_stop` runs once, on a thread of its own, at the first signal; a second signal ends the
+  // process at once, whatever `on_stop` waits for. `signal` outlives the watcher.
   StopWatcher(StopSignal* signal, std::function<void()> on_stop);
   ~StopWatcher();
   StopWatcher(const StopWatcher&) = delete;
@@ -27,6 +27,7 @@ class StopWatcher {
   const std::function<void()> on_stop_;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> done_{false};
+  std::thread stopper_;  // of the watching thread until that has ended
   std::thread thread_;
 };
 

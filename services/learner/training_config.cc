@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/config/algorithm.h"
 #include "common/rl/filter.h"
@@ -127,6 +128,21 @@ absl::StatusOr<TrainerOptions> MakeTrainerOptions(const v1::RunConfig& config) {
   options.critic = MakeCritic(config, options);
   options.process = MakeProcess(config, options);
   return options;
+}
+
+absl::Status CheckContext(const v1::RunConfig& config, int64_t max_context) {
+  const int64_t asked = config.model().max_context();
+  const int64_t context = asked > 0 ? std::min(asked, max_context) : max_context;
+  const auto check = [&](const char* field, int64_t new_tokens) -> absl::Status {
+    if (new_tokens < context) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        field, ": ", new_tokens, " new tokens leave no room for a prompt in a context of ", context,
+        " tokens (the model holds ", max_context, ", model.max_context is ", asked,
+        "); set it below ", context));
+  };
+  COHORT_RETURN_IF_ERROR(check("rollout.max_new_tokens", config.rollout().max_new_tokens()));
+  if (config.eval().samples() <= 0) return absl::OkStatus();
+  return check("eval.max_new_tokens", config.eval().max_new_tokens());
 }
 
 Dispatcher::Options MakeDispatcherOptions(const v1::RunConfig& config) {

@@ -9,6 +9,9 @@
 namespace cohort {
 
 absl::StatusOr<TrainerOptions> MakeTrainerOptions(const v1::RunConfig& config);
+// Whether prompts have room beside the new tokens of training and of evaluation in a context of
+// `max_context` tokens, the model's own. InvalidArgument names the field and the numbers.
+absl::Status CheckContext(const v1::RunConfig& config, int64_t max_context);
 Dispatcher::Options MakeDispatcherOptions(const v1::RunConfig& config);
 // A group without a scorable row, and what algorithm.filter drops by accuracy (never by the shaped
 // reward).

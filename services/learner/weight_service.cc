@@ -15,11 +15,11 @@
 #include "common/concurrency/executor.h"
 #include "common/rpc/byte_message.h"
 #include "common/rpc/byte_stream.h"
+#include "common/wire/protocol.h"
 
 namespace cohort {
 namespace {
 
-constexpr uint32_t kProtocolVersion = 1;
 constexpr absl::Duration kStreamsEndWithin = absl::Seconds(5);
 // Requests are read only while less than this waits to be sent: a slow worker holds little memory.
 constexpr size_t kMaxQueuedReplyBytes = size_t{4} << 20;
@@ -39,7 +39,6 @@ class FollowerHub {
   void Announce();
   void Shutdown();
   void Closed(const std::shared_ptr<Follower>& follower);
-  void Changed() { absl::MutexLock lock(&mu_); }  // wakes WaitApplied
   void Count(const std::function<void(WeightCounters&)>& change) {
     absl::MutexLock lock(&mu_);
     change(counters_);
@@ -50,7 +49,6 @@ class FollowerHub {
     absl::MutexLock lock(&mu_);
     return counters_;
   }
-  bool WaitApplied(int count, int64_t version, absl::Time deadline) const;
 
  private:
   std::vector<std::shared_ptr<Follower>> Streams() const;
@@ -135,7 +133,6 @@ class Follower final : public StreamHandler, public std::enable_shared_from_this
       status_.worker_id = follow.worker_id();
       status_.version = follow.held_version();
     }
-    hub_->Changed();
     Announce();
   }
 
@@ -266,16 +263,6 @@ std::vector<FollowerStatus> FollowerHub::Followers() const {
   return statuses;
 }
 
-bool FollowerHub::WaitApplied(int count, int64_t version, absl::Time deadline) const {
-  absl::MutexLock lock(&mu_);
-  const auto enough = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return std::count_if(streams_.begin(), streams_.end(), [version](const auto& follower) {
-             return follower->status().version >= version;
-           }) >= count;
-  };
-  return mu_.AwaitWithDeadline(absl::Condition(&enough), deadline);
-}
-
 class GrpcWeights final : public RawWeights {
  public:
   explicit GrpcWeights(FollowerHub* hub) : hub_(hub) {}
@@ -306,8 +293,5 @@ void WeightService::Notify() { impl_->hub.Announce(); }
 void WeightService::Shutdown() { impl_->hub.Shutdown(); }
 std::vector<FollowerStatus> WeightService::Followers() const { return impl_->hub.Followers(); }
 WeightCounters WeightService::counters() const { return impl_->hub.counters(); }
-bool WeightService::WaitApplied(int count, int64_t version, absl::Time deadline) const {
-  return impl_->hub.WaitApplied(count, version, deadline);
-}
 
 }  // namespace cohort

@@ -60,8 +60,6 @@ class WeightService {
 
   std::vector<FollowerStatus> Followers() const;  // connected ones, by worker id
   WeightCounters counters() const;
-  // Returns when `count` connected followers have applied `version` or newer; false: not by then.
-  bool WaitApplied(int count, int64_t version, absl::Time deadline) const;
 
  private:
   class Impl;

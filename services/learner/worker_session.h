@@ -2,6 +2,7 @@
 // and keeps what the worker has in hand.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -37,6 +38,8 @@ class WorkerSession final : public StreamHandler,
   // Last message and status of the stream.
   void Refuse(const v1::Refusal& refusal);
   void Cancel(const absl::Status& why) { stream_->Cancel(why); }
+  // True at the first call: it is about to be cut off for its silence.
+  bool GiveUp() { return !given_up_.exchange(true); }
 
   const std::string& worker_id() const { return hello_.worker_id(); }  // once serving
   uint64_t incarnation() const { return hello_.incarnation(); }
@@ -76,6 +79,7 @@ class WorkerSession final : public StreamHandler,
   std::set<GroupId> broken_;  // their remaining chunks are dropped without another ack
   uint64_t credit_left_;
   v1::Hello hello_;  // constant once serving
+  std::atomic<bool> given_up_{false};
 
   mutable absl::Mutex mu_;
   std::map<GroupId, Held> held_ ABSL_GUARDED_BY(mu_);

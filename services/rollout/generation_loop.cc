@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/process.h"
 #include "common/base/status_macros.h"
+#include "common/telemetry/flight_recorder.h"
 
 namespace cohort {
 namespace {
@@ -16,6 +17,8 @@ namespace {
 // How long an idle thread sleeps before it looks around again; everything it waits for wakes it
 // earlier.
 constexpr absl::Duration kIdleWait = absl::Seconds(1);
+constexpr absl::Duration kSaySomething = absl::Seconds(30);
+constexpr absl::Duration kRewardsLimit = absl::Minutes(10);
 
 }  // namespace
 
@@ -31,12 +34,16 @@ GenerationLoop::GenerationLoop(Options options, GroupGenerator* engine, WeightFo
 GenerationLoop::~GenerationLoop() { Drain(absl::ZeroDuration()); }
 
 void GenerationLoop::Start() {
-  thread_ = std::thread([this] { Run(); });
+  thread_ = std::thread([this] {
+    Run();
+    ended_.Notify();
+  });
 }
 
 void GenerationLoop::AddLease(LeaseTerms lease) {
   absl::MutexLock lock(&mu_);
-  inbox_.leases.push_back(std::move(lease));
+  const absl::Time until = absl::Now() + lease.deadline;
+  inbox_.leases.push_back({std::move(lease), until});
   woken_ = true;
 }
 
@@ -58,7 +65,12 @@ void GenerationLoop::Drain(absl::Duration limit) {
     drain_deadline_ = std::min(drain_deadline_, absl::Now() + limit);
     woken_ = true;
   }
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  // The thread may wait for room in the rewards' queue, and they for the learner.
+  if (!ended_.WaitForNotificationWithTimeout(std::max(limit, absl::ZeroDuration()))) {
+    rewards_->Close();
+  }
+  thread_.join();
 }
 
 absl::Status GenerationLoop::status() const {
@@ -112,7 +124,9 @@ void GenerationLoop::Run() {
 absl::Status GenerationLoop::RunOnce() {
   TakeInbox();
   COHORT_RETURN_IF_ERROR(ApplyWeights());
+  GiveBackLate();
   SubmitReady();
+  COHORT_RETURN_IF_ERROR(CheckWaitForWeights());
   {
     absl::MutexLock lock(&mu_);
     pulse_.held_version = weights_->held_version();
@@ -151,13 +165,12 @@ void GenerationLoop::TakeInbox() {
     std::swap(inbox, inbox_);
     woken_ = false;
   }
-  for (LeaseTerms& lease : inbox.leases) waiting_.push_back(std::move(lease));
+  for (Waiting& waiting : inbox.leases) waiting_.push_back(std::move(waiting));
   for (GroupId group : inbox.cancels) {
     engine_->Cancel(group);
     submitted_.erase(group);
-    waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(),
-                                  [&](const LeaseTerms& lease) { return lease.group_id == group; }),
-                   waiting_.end());
+    std::erase_if(waiting_,
+                  [group](const Waiting& waiting) { return waiting.lease.group_id == group; });
   }
 }
 
@@ -168,6 +181,7 @@ absl::Status GenerationLoop::ApplyWeights() {
   COHORT_RETURN_IF_ERROR(applied.status());
   if (applied->has_value()) {
     engine_->SetVersion(**applied);
+    ProcessRecorder().Record(absl::StrCat("weights of version ", **applied, " applied"));
     metrics_->Gauge(metric::kRolloutWeightVersion).Set(static_cast<double>(**applied));
     metrics_->Histogram(metric::kWeightSyncDuration)
         .Observe(absl::ToDoubleSeconds(absl::Now() - start));
@@ -180,15 +194,48 @@ absl::Status GenerationLoop::ApplyWeights() {
 // enough that a drain can give the rest back.
 void GenerationLoop::SubmitReady() {
   const int64_t held = weights_->held_version();
-  for (auto lease = waiting_.begin(); lease != waiting_.end();) {
+  for (auto next = waiting_.begin(); next != waiting_.end();) {
     if (engine_->active_rows() + engine_->waiting_rows() >= options_.max_rows) return;
-    if (lease->version_floor > held) {
-      ++lease;
+    if (next->lease.version_floor > held) {
+      ++next;
       continue;
     }
-    Submit(std::move(*lease));
-    lease = waiting_.erase(lease);
+    Submit(std::move(next->lease));
+    next = waiting_.erase(next);
   }
+}
+
+// The learner has leased them anew by now, or is about to.
+void GenerationLoop::GiveBackLate() {
+  const absl::Time now = absl::Now();
+  std::erase_if(waiting_, [&](const Waiting& waiting) {
+    if (waiting.until > now) return false;
+    Fail(waiting.lease.group_id, v1::LeaseFailed::DRAINING,
+         absl::StrCat("not started within its ", absl::FormatDuration(waiting.lease.deadline)));
+    return true;
+  });
+}
+
+absl::Status GenerationLoop::CheckWaitForWeights() {
+  const int64_t held = weights_->held_version();
+  int64_t floor = -1;
+  for (const Waiting& waiting : waiting_) floor = std::max(floor, waiting.lease.version_floor);
+  const absl::Time now = absl::Now();
+  if (floor <= held) {
+    short_of_weights_ = absl::InfiniteFuture();
+    return absl::OkStatus();
+  }
+  if (short_of_weights_ == absl::InfiniteFuture()) short_of_weights_ = said_so_ = now;
+  const absl::Duration waited = now - short_of_weights_;
+  if (waited >= options_.weights_limit) return weights_->WaitReady(floor, now);
+  if (now - said_so_ >= kSaySomething) {
+    said_so_ = now;
+    COHORT_LOG(INFO) << "waiting for weights of version " << floor << " or newer since "
+                     << absl::FormatDuration(absl::Floor(waited, absl::Seconds(1)))
+                     << "; this worker holds " << held << ", the learner announced "
+                     << weights_->announced_version();
+  }
+  return absl::OkStatus();
 }
 
 void GenerationLoop::Submit(LeaseTerms lease) {
@@ -201,6 +248,7 @@ void GenerationLoop::Submit(LeaseTerms lease) {
   request.plans = lease.plans;
   request.stop_strings = options_.stop_strings;
   const absl::Status status = engine_->Submit(std::move(request));
+  ProcessRecorder().Record(absl::StrCat("ordinal ", lease.ordinal, " begins"));
   // AlreadyExists: the same group was leased again while its first lease is being worked on. One
   // answer serves both.
   if (status.ok() || absl::IsAlreadyExists(status)) {
@@ -217,23 +265,23 @@ void GenerationLoop::HandOver(FinishedGroup finished) {
   if (entry == submitted_.end()) return;  // cancelled
   LeaseTerms lease = std::move(entry->second);
   submitted_.erase(entry);
+  ProcessRecorder().Record(absl::StrCat("ordinal ", lease.ordinal, " sampled"));
   if (!finished.status.ok()) {
     Fail(finished.id, v1::LeaseFailed::INFRA, std::string(finished.status.message()));
     return;
   }
   const absl::Time start = absl::Now();
   const absl::Status added =
-      rewards_->Add({std::move(finished.group), std::move(lease)}, absl::Now() + absl::Minutes(10));
+      rewards_->Add({std::move(finished.group), std::move(lease)}, start + kRewardsLimit);
   CountState("blocked", start);
-  if (!added.ok()) {
-    Fail(finished.id, v1::LeaseFailed::INFRA,
-         absl::StrCat("waiting for the rewards of earlier groups: ", added.message()));
-  }
+  if (added.ok()) return;
+  Fail(finished.id, absl::IsCancelled(added) ? v1::LeaseFailed::DRAINING : v1::LeaseFailed::INFRA,
+       absl::StrCat("waiting for the rewards of earlier groups: ", added.message()));
 }
 
 void GenerationLoop::GiveBackWaiting() {
-  for (const LeaseTerms& lease : waiting_) {
-    Fail(lease.group_id, v1::LeaseFailed::DRAINING, "the worker is draining");
+  for (const Waiting& waiting : waiting_) {
+    Fail(waiting.lease.group_id, v1::LeaseFailed::DRAINING, "the worker is draining");
   }
   waiting_.clear();
 }

@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "common/generate/engine.h"
 #include "common/telemetry/metrics.h"
@@ -27,6 +28,9 @@ class GenerationLoop {
   struct Options {
     int max_rows = 64;                      // rows decoded together
     std::vector<std::string> stop_strings;  // of the run
+    // A lease that waits this long for its weights ends the loop: the learner or the way to it is
+    // broken, and another worker may have the lease.
+    absl::Duration weights_limit = absl::Minutes(10);
     // Reports a lease that will not be answered with a group.
     std::function<void(GroupId, v1::LeaseFailed::Reason, const std::string&)> fail_lease;
   };
@@ -42,15 +46,19 @@ class GenerationLoop {
   void CancelLease(GroupId group);
   void Wake();  // new weights are ready
   // Gives back what has not started, lets the rest finish until `limit` is over, gives that back,
-  // and ends the thread.
+  // and ends the thread. Groups that wait for their rewards by then are given back, too.
   void Drain(absl::Duration limit);
   WorkerPulse Pulse();
   // Why the loop ended on its own; OK while it runs or was drained.
   absl::Status status() const;
 
  private:
+  struct Waiting {
+    LeaseTerms lease;
+    absl::Time until;  // then it is another worker's
+  };
   struct Inbox {
-    std::deque<LeaseTerms> leases;
+    std::deque<Waiting> leases;
     std::vector<GroupId> cancels;
   };
 
@@ -58,11 +66,13 @@ class GenerationLoop {
   absl::Status RunOnce();
   void TakeInbox();
   absl::Status ApplyWeights();
+  void GiveBackLate();
   void SubmitReady();
   void Submit(LeaseTerms lease);
   void HandOver(FinishedGroup finished);
   void GiveBackWaiting();
   void GiveBackRunning();
+  absl::Status CheckWaitForWeights();
   void WaitForWork();
   bool Woken() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void CountState(const char* state, absl::Time since);
@@ -75,8 +85,10 @@ class GenerationLoop {
   MetricRegistry* const metrics_;
 
   // Of the generation thread alone.
-  std::deque<LeaseTerms> waiting_;           // leased, not submitted
-  std::map<GroupId, LeaseTerms> submitted_;  // in the engine
+  std::deque<Waiting> waiting_;                           // leased, not submitted
+  std::map<GroupId, LeaseTerms> submitted_;               // in the engine
+  absl::Time short_of_weights_ = absl::InfiniteFuture();  // since when a lease waits for them
+  absl::Time said_so_;
 
   mutable absl::Mutex mu_;
   Inbox inbox_ ABSL_GUARDED_BY(mu_);
@@ -89,6 +101,7 @@ class GenerationLoop {
   absl::Duration idle_since_ ABSL_GUARDED_BY(mu_);
   absl::Time idle_start_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();  // of the idle spell now
   absl::Time last_pulse_ ABSL_GUARDED_BY(mu_);
+  absl::Notification ended_;  // of the thread
   std::thread thread_;
 };
 

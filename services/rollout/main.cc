@@ -4,6 +4,7 @@
 
 #include "common/base/log.h"
 #include "common/base/process.h"
+#include "common/telemetry/flight_recorder.h"
 #include "services/rollout/worker.h"
 
 int main(int argc, char** argv) {
@@ -18,9 +19,12 @@ int main(int argc, char** argv) {
                  "HOST:PORT for /metrics, /healthz and /readyz; port 0: any free one");
   app.add_option("--worker-id", args.worker_id, "name in logs and status (default: HOST-PID)");
   CLI11_PARSE(app, argc, argv);
+  cohort::ProcessRecorder().InstallFatalHandler();
   cohort::SetLogRole("rollout");
   const absl::Status status = cohort::RunWorker(args, &stop);
   if (!status.ok()) {
+    // Who waited for what is in the message; what happened before it is here.
+    if (absl::IsDeadlineExceeded(status)) std::cerr << cohort::ProcessRecorder().Dump();
     std::cerr << "cohort-rollout: " << status.message() << "\n";
     return 1;
   }

@@ -1,5 +1,6 @@
 #include "services/rollout/reward_runner.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -21,14 +22,20 @@ RewardRunner::RewardRunner(RewardSet* rewards, const Tokenizer* tokenizer, Metri
       queue_(/*capacity=*/64),
       thread_([this] { Run(); }) {}
 
-RewardRunner::~RewardRunner() { Stop(); }
+RewardRunner::~RewardRunner() { Stop(absl::InfinitePast()); }
 
 absl::Status RewardRunner::Add(ScoringJob job, absl::Time deadline) {
   return queue_.Push(std::move(job), deadline);
 }
 
-void RewardRunner::Stop() {
-  queue_.Drain();
+void RewardRunner::Close() { queue_.Drain(); }
+
+void RewardRunner::Stop(absl::Time deadline) {
+  {
+    absl::MutexLock lock(&mu_);
+    score_until_ = std::min(score_until_, deadline);
+  }
+  Close();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -37,7 +44,12 @@ void RewardRunner::Run() {
     absl::StatusOr<ScoringJob> job = queue_.Pop(absl::Now() + absl::Minutes(1));
     if (absl::IsDeadlineExceeded(job.status())) continue;
     if (!job.ok()) return;
-    const absl::Status status = Score(&*job);
+    bool late = false;
+    {
+      absl::MutexLock lock(&mu_);
+      late = absl::Now() >= score_until_;
+    }
+    const absl::Status status = late ? absl::CancelledError("the worker ends") : Score(&*job);
     done_(status, *std::move(job));
   }
 }

@@ -7,7 +7,9 @@
 #include <string>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/concurrency/bounded_queue.h"
 #include "common/rewards/reward_set.h"
@@ -27,22 +29,25 @@ struct ScoringJob {
 // One scoring thread with a bounded queue before it. Thread-safe.
 class RewardRunner {
  public:
-  // Called on the scoring thread with the scored group. An error means that nothing could be
-  // scored: the lease is to be given back.
+  // Called on the scoring thread with the scored group. An error means that nothing was scored: the
+  // lease is to be given up, or back (Cancelled: the runner was stopped first).
   using Done = std::function<void(const absl::Status& status, ScoringJob job)>;
 
   // All outlive the runner.
   // `score_training` false: groups to train on get no reward (objective.entropy_direct).
   RewardRunner(RewardSet* rewards, const Tokenizer* tokenizer, MetricRegistry* metrics, Done done,
                bool score_training = true);
-  ~RewardRunner();  // Stops.
+  ~RewardRunner();  // Stops at once.
   RewardRunner(const RewardRunner&) = delete;
   RewardRunner& operator=(const RewardRunner&) = delete;
 
   // Blocks while the queue is full. Cancelled: stopped; DeadlineExceeded.
   absl::Status Add(ScoringJob job, absl::Time deadline);
-  // Scores what is queued, then ends the thread. Idempotent.
-  void Stop();
+  // Add returns Cancelled from now on, also one that waits.
+  void Close();
+  // Scores what is queued until `deadline`, hands the rest back as Cancelled, and ends the thread.
+  // A group being scored is finished first: every row within the rewards' own limits. Idempotent.
+  void Stop(absl::Time deadline = absl::InfiniteFuture());
 
  private:
   void Run();
@@ -57,6 +62,8 @@ class RewardRunner {
   std::map<std::string, int64_t> unscorable_;  // by reason; of the scoring thread
   const Done done_;
   BoundedQueue<ScoringJob> queue_;
+  absl::Mutex mu_;
+  absl::Time score_until_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   std::thread thread_;
 };
 

@@ -10,17 +10,18 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/utf8.h"
 #include "common/rpc/byte_message.h"
 #include "common/rpc/reconnecting_stream.h"
 #include "common/wire/chunking.h"
 #include "common/wire/group_codec.h"
+#include "common/wire/protocol.h"
 
 namespace cohort {
 namespace {
 
-constexpr uint32_t kProtocolVersion = 1;
 constexpr int kMaxSends = 2;  // of a group whose hash did not match
 constexpr int kIdleHeartbeats = 15;
 constexpr absl::Duration kMinIdleLimit = absl::Seconds(30);
@@ -39,6 +40,7 @@ class SessionClient::Impl {
   void Start() { stream_.Start(); }
   absl::Status WaitWelcomed(absl::Time deadline);
   absl::Status SendGroup(const Group& group, absl::Time deadline);
+  void LimitSends(absl::Time deadline);
   void FailLease(GroupId group, v1::LeaseFailed::Reason reason, const std::string& detail);
   absl::Status Finish(const std::string& reason, absl::Time deadline);
   void Stop();
@@ -74,6 +76,9 @@ class SessionClient::Impl {
   }
   void SendFailure(GroupId group, uint64_t lease, v1::LeaseFailed::Reason reason,
                    const std::string& detail);
+  bool WaitForRoom(uint64_t size, absl::Time deadline) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Enqueue(GroupId group, std::shared_ptr<const std::string> bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SendChunks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::list<Outgoing>::iterator FindOutgoing(GroupId group) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Forget(std::list<Outgoing>::iterator outgoing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -95,6 +100,7 @@ class SessionClient::Impl {
   std::list<Outgoing> unacked_ ABSL_GUARDED_BY(mu_);       // sent in this order
   uint64_t unacked_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t bytes_sent_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Time send_limit_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
 
   ReconnectingStream stream_;  // last: its thread uses the rest
 };
@@ -130,7 +136,7 @@ void SessionClient::Impl::OnOpen() {
     field->set_name(name);
     field->set_value(value);
   }
-  hello->set_semantic_hash(SemanticHash(options_.semantic));
+  hello->set_semantic_hash(HashOfFields(options_.semantic));
   hello->set_held_version(events_.pulse ? events_.pulse().held_version : -1);
   hello->set_max_rows(options_.max_rows);
   hello->set_host(options_.host);
@@ -308,20 +314,48 @@ absl::Status SessionClient::Impl::SendGroup(const Group& group, absl::Time deadl
     FailLease(group.id, v1::LeaseFailed::INFRA, detail);
     return absl::InvalidArgumentError(detail);
   }
-  absl::MutexLock lock(&mu_);
-  const auto room = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return end_.has_value() || unacked_.empty() ||
-           unacked_bytes_ + size <= options_.max_unacked_bytes;
-  };
-  if (!mu_.AwaitWithDeadline(absl::Condition(&room), deadline)) {
-    return absl::DeadlineExceededError(absl::StrCat(GroupName(group.id), ": ", unacked_bytes_,
-                                                    " bytes wait for the learner's acks"));
+  std::string late;
+  bool ending = false;
+  {
+    absl::MutexLock lock(&mu_);
+    if (WaitForRoom(size, deadline)) return Enqueue(group.id, std::move(bytes));
+    late = absl::StrCat(GroupName(group.id), ": ", unacked_bytes_,
+                        " bytes wait for acks of the learner at ", options_.learner);
+    ending = send_limit_ < deadline;
   }
+  // Its lease is another's to have: kept in hand it would swallow every lease of this group.
+  FailLease(group.id, ending ? v1::LeaseFailed::DRAINING : v1::LeaseFailed::INFRA, late);
+  return absl::DeadlineExceededError(late);
+}
+
+// False: not by then. True also when the session has ended.
+bool SessionClient::Impl::WaitForRoom(uint64_t size, absl::Time deadline) {
+  while (true) {
+    const absl::Time until = std::min(deadline, send_limit_);
+    const auto room = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      return end_.has_value() || unacked_.empty() ||
+             unacked_bytes_ + size <= options_.max_unacked_bytes;
+    };
+    const auto wake = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+      return room() || std::min(deadline, send_limit_) < until;
+    };
+    const bool woken = mu_.AwaitWithDeadline(absl::Condition(&wake), until);
+    if (room()) return true;
+    if (!woken) return false;
+  }
+}
+
+void SessionClient::Impl::LimitSends(absl::Time deadline) {
+  absl::MutexLock lock(&mu_);
+  send_limit_ = std::min(send_limit_, deadline);
+}
+
+absl::Status SessionClient::Impl::Enqueue(GroupId group, std::shared_ptr<const std::string> bytes) {
   if (end_.has_value()) return EndedError();
-  const auto held = held_.find(group.id);
+  const auto held = held_.find(group);
   if (held == held_.end()) return absl::OkStatus();
-  unacked_.push_back({held->second, GroupSplitter(group.id, std::move(bytes))});
-  unacked_bytes_ += size;
+  unacked_bytes_ += bytes->size();
+  unacked_.push_back({held->second, GroupSplitter(group, std::move(bytes))});
   held_.erase(held);
   SendChunks();
   return absl::OkStatus();
@@ -456,6 +490,7 @@ absl::Status SessionClient::WaitWelcomed(absl::Time deadline) {
 absl::Status SessionClient::SendGroup(const Group& group, absl::Time deadline) {
   return impl_->SendGroup(group, deadline);
 }
+void SessionClient::LimitSends(absl::Time deadline) { impl_->LimitSends(deadline); }
 void SessionClient::FailLease(GroupId group, v1::LeaseFailed::Reason reason,
                               const std::string& detail) {
   impl_->FailLease(group, reason, detail);

@@ -71,9 +71,12 @@ class SessionClient {
   absl::Status WaitWelcomed(absl::Time deadline);
 
   // Queues a finished group; its lease is answered by this. Blocks while max_unacked_bytes are
-  // waiting. Cancelled: the session has ended. InvalidArgument: the group is too big to be sent
-  // (the lease is given up).
+  // waiting. Cancelled: the session has ended. The lease is given up by InvalidArgument (the group
+  // is too big to be sent) and by DeadlineExceeded.
   absl::Status SendGroup(const Group& group, absl::Time deadline);
+  // No SendGroup, waiting or to come, waits beyond `deadline`; the leases of those that would are
+  // given back. For a worker that ends.
+  void LimitSends(absl::Time deadline);
   // The group cannot be produced, or (kDraining) is given back.
   void FailLease(GroupId group, v1::LeaseFailed::Reason reason, const std::string& detail);
 

@@ -12,11 +12,11 @@
 #include "common/base/log.h"
 #include "common/rpc/byte_message.h"
 #include "common/rpc/reconnecting_stream.h"
+#include "common/wire/protocol.h"
 
 namespace cohort {
 namespace {
 
-constexpr uint32_t kProtocolVersion = 1;
 constexpr int kMaxDamagedBlocks = 16;  // per version, before the connection is given up
 
 }  // namespace
@@ -57,7 +57,6 @@ class WeightFollower::Impl {
   void FetchNewest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RequestBlocks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RequestBlock(uint32_t block, int64_t base) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void SkipWhatIsTooOld() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReadyIfComplete() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Send(const v1::WeightRequest& request) {
@@ -76,9 +75,8 @@ class WeightFollower::Impl {
   int64_t held_ ABSL_GUARDED_BY(mu_) = -1;
   std::string held_hash_ ABSL_GUARDED_BY(mu_);
   int64_t target_ ABSL_GUARDED_BY(mu_) = -1;
-  int64_t base_ ABSL_GUARDED_BY(mu_) = -1;   // deltas start from; -1: whole blocks
-  int64_t floor_ ABSL_GUARDED_BY(mu_) = -1;  // of WaitReady: older versions are not waited for
-  int64_t gone_ ABSL_GUARDED_BY(mu_) = -1;   // the learner no longer has it
+  int64_t base_ ABSL_GUARDED_BY(mu_) = -1;  // deltas start from; -1: whole blocks
+  int64_t gone_ ABSL_GUARDED_BY(mu_) = -1;  // the learner no longer has it
   int64_t attempt_ ABSL_GUARDED_BY(mu_) = 0;
   std::deque<Request> requests_ ABSL_GUARDED_BY(mu_);
   std::deque<uint32_t> wanted_ ABSL_GUARDED_BY(mu_);  // not yet asked for
@@ -172,15 +170,9 @@ void WeightFollower::Impl::HandleAnnouncement(const v1::Announcement& announceme
   stream_.MarkHealthy();
   announced_ = announcement;
   announced_at_ = absl::Now();
-  SkipWhatIsTooOld();
+  // A learner that was restarted from a checkpoint counts anew: what came after it was never.
+  if (announced_.version() < held_) held_ = -1;
   FetchNewest();
-}
-
-// A version that is ready but too old for who waits would never be applied: the next one is taken.
-void WeightFollower::Impl::SkipWhatIsTooOld() {
-  if (phase_ != Phase::kReady || target_ >= floor_ || announced_.version() <= target_) return;
-  ready_.store(false, std::memory_order_release);
-  phase_ = Phase::kIdle;
 }
 
 // By hash as well as by number: a learner that was restarted from a checkpoint counts anew.
@@ -260,8 +252,6 @@ void WeightFollower::Impl::ReadyIfComplete() {
   if (!staging_.Complete()) return;
   phase_ = Phase::kReady;
   transfer_ = absl::Now() - announced_at_;
-  SkipWhatIsTooOld();
-  FetchNewest();
 }
 
 void WeightFollower::Impl::HandleError(const v1::WeightError& error) {
@@ -311,16 +301,13 @@ absl::StatusOr<std::optional<int64_t>> WeightFollower::Impl::ApplyIfReady() {
 
 absl::Status WeightFollower::Impl::WaitReady(int64_t floor, absl::Time deadline) {
   absl::MutexLock lock(&mu_);
-  floor_ = std::max(floor_, floor);
-  SkipWhatIsTooOld();
-  FetchNewest();
   const auto settled = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return held_ >= floor || (phase_ == Phase::kReady && target_ >= floor) || end_.has_value();
   };
   if (!mu_.AwaitWithDeadline(absl::Condition(&settled), deadline)) {
-    return absl::DeadlineExceededError(absl::StrCat("no weights of version ", floor,
-                                                    " or newer from learner at ", options_.learner,
-                                                    " yet; this worker has ", held_));
+    return absl::DeadlineExceededError(absl::StrCat(
+        "no weights of version ", floor, " or newer from learner at ", options_.learner,
+        " yet; this worker holds ", held_, ", the learner announced ", announced_.version()));
   }
   if (held_ >= floor || (phase_ == Phase::kReady && target_ >= floor)) return absl::OkStatus();
   return *end_;

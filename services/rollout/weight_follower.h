@@ -48,12 +48,11 @@ class WeightFollower {
   // Applies the version that is ready, if any, and returns it. Does not wait. An error (the weights
   // are not those of the manifest) leaves the worker unable to serve.
   absl::StatusOr<std::optional<int64_t>> ApplyIfReady();
-  // Blocks until a version at or above `floor` is applied or ready; one that is ready but older is
-  // passed over when there is a newer one. DeadlineExceeded, Cancelled
-  // (stopped) or why following ended for good.
+  // Blocks until a version at or above `floor` is applied or ready. DeadlineExceeded (says what is
+  // there), Cancelled (stopped) or why following ended for good.
   absl::Status WaitReady(int64_t floor, absl::Time deadline);
 
-  int64_t held_version() const;       // in the live tensors; -1: none
+  int64_t held_version() const;       // in the live tensors; -1: none of this learner's
   int64_t announced_version() const;  // newest known; -1: none
   std::string held_hash() const;      // weights_hash of held_version
   absl::Status status() const;        // not OK: following ended for good

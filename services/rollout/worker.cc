@@ -16,6 +16,7 @@
 #include "common/model/causal_lm.h"
 #include "common/model/model_hash.h"
 #include "common/model/vocabulary.h"
+#include "common/rpc/json.h"
 #include "common/telemetry/http_host.h"
 #include "common/tensor/device.h"
 #include "common/text/tokenizer.h"
@@ -32,6 +33,7 @@ constexpr absl::Duration kPoll = absl::Milliseconds(200);
 // Time for running groups after SIGTERM; whoever sent it will not wait long.
 constexpr absl::Duration kSignalDrain = absl::Seconds(3);
 constexpr absl::Duration kGoodbye = absl::Seconds(3);
+constexpr char kAuto[] = "auto";  // of model.dtype
 
 std::string HostName() {
   char name[256] = "";
@@ -44,15 +46,22 @@ class Worker {
  public:
   Worker(const WorkerArgs& args, StopSignal* stop) : args_(args), stop_(stop) {}
 
-  absl::Status Prepare();
+  // `dtype`: what a learner has made of `auto`; empty: not known yet.
+  absl::Status Prepare(const std::string& dtype);
   absl::Status Serve();
+  // After Serve: the learner computes in this dtype, and nothing else was wrong.
+  std::string other_dtype() {
+    absl::MutexLock lock(&mu_);
+    return other_dtype_;
+  }
 
  private:
   absl::Status LoadModel();
   absl::Status MakeEngine();
   absl::Status StartHttp();
   void MakeLoop();
-  void Connect(const std::vector<SemanticValue>& semantic);
+  void Connect(const FieldMap& semantic);
+  void OnWelcome(const v1::Welcome& welcome);
   absl::Status WaitForEnd();
   void DrainAll(absl::Duration limit, const std::string& reason);
   void SendScored(const absl::Status& status, ScoringJob job);
@@ -60,6 +69,7 @@ class Worker {
   const WorkerArgs args_;
   StopSignal* const stop_;
   v1::RunConfig config_;
+  bool follows_dtype_ = false;  // model.dtype is auto: the learner's
   std::string worker_id_;
   MetricRegistry metrics_;
   std::unique_ptr<Tokenizer> tokenizer_;
@@ -76,6 +86,8 @@ class Worker {
   std::unique_ptr<HttpHost> http_;
 
   absl::Mutex mu_;
+  bool following_ ABSL_GUARDED_BY(mu_) = false;   // the weight stream was started
+  std::string other_dtype_ ABSL_GUARDED_BY(mu_);  // the learner's, when it is not the model's
   bool drain_asked_ ABSL_GUARDED_BY(mu_) = false;
   absl::Duration drain_limit_ ABSL_GUARDED_BY(mu_);
   std::string drain_reason_ ABSL_GUARDED_BY(mu_);
@@ -119,8 +131,10 @@ absl::Status Worker::StartHttp() {
   return absl::OkStatus();
 }
 
-absl::Status Worker::Prepare() {
+absl::Status Worker::Prepare(const std::string& dtype) {
   COHORT_ASSIGN_OR_RETURN(config_, LoadResolvedConfig(args_.config_path, args_.overrides));
+  follows_dtype_ = config_.model().dtype() == kAuto;
+  if (!dtype.empty()) config_.mutable_model()->set_dtype(dtype);
   worker_id_ = args_.worker_id.empty() ? absl::StrCat(HostName(), "-", getpid()) : args_.worker_id;
   SetLogRole(worker_id_);
   COHORT_RETURN_IF_ERROR(SetComputeThreads(config_.rollout().threads()));
@@ -129,7 +143,9 @@ absl::Status Worker::Prepare() {
   COHORT_ASSIGN_OR_RETURN(const std::string hash, ModelContentHash(config_.model().path()));
   COHORT_RETURN_IF_ERROR(StartHttp());
   MakeLoop();
-  Connect(SemanticFields(config_, hash));
+  v1::RunConfig said = config_;  // rank 0 decides what `auto` is
+  if (follows_dtype_) said.mutable_model()->set_dtype(kAuto);
+  Connect(SemanticFields(said, hash));
   return absl::OkStatus();
 }
 
@@ -153,6 +169,7 @@ void Worker::MakeLoop() {
 
   GenerationLoop::Options options;
   options.max_rows = config_.rollout().max_batch_rows();
+  options.weights_limit = absl::Seconds(config_.rollout().connect_seconds());
   options.stop_strings = {config_.rollout().stop().begin(), config_.rollout().stop().end()};
   options.fail_lease = [this](GroupId group, v1::LeaseFailed::Reason reason,
                               const std::string& detail) {
@@ -162,11 +179,11 @@ void Worker::MakeLoop() {
                                            &metrics_);
 }
 
-void Worker::Connect(const std::vector<SemanticValue>& semantic) {
+void Worker::Connect(const FieldMap& semantic) {
   SessionClient::Options options;
   options.learner = args_.learner;
   options.worker_id = worker_id_;
-  for (const SemanticValue& field : semantic) options.semantic[field.name] = field.value;
+  options.semantic = semantic;
   options.max_rows = static_cast<uint32_t>(config_.rollout().max_batch_rows());
   options.host = HostName();
   options.pid = static_cast<uint32_t>(getpid());
@@ -174,6 +191,7 @@ void Worker::Connect(const std::vector<SemanticValue>& semantic) {
   options.connect_limit = absl::Seconds(config_.rollout().connect_seconds());
   options.seed = static_cast<uint64_t>(getpid());
   SessionClient::Events events;
+  events.on_welcome = [this](const v1::Welcome& welcome) { OnWelcome(welcome); };
   events.on_lease = [this](LeaseTerms lease) { loop_->AddLease(std::move(lease)); };
   events.on_cancel = [this](GroupId group, uint64_t) { loop_->CancelLease(group); };
   events.on_drain = [this](absl::Duration limit, const std::string& reason) {
@@ -186,10 +204,24 @@ void Worker::Connect(const std::vector<SemanticValue>& semantic) {
   session_ = std::make_unique<SessionClient>(options, std::move(events));
 }
 
+// The learner's `auto` is this worker's, too: one that was made for another dtype starts again.
+void Worker::OnWelcome(const v1::Welcome& welcome) {
+  v1::RunConfig learner;
+  const bool known = MessageFromJson(welcome.resolved_config(), &learner).ok();
+  absl::MutexLock lock(&mu_);
+  if (follows_dtype_ && known && learner.model().dtype() != config_.model().dtype()) {
+    other_dtype_ = learner.model().dtype();
+    return;
+  }
+  if (!std::exchange(following_, true)) weights_->Start();
+}
+
 void Worker::SendScored(const absl::Status& status, ScoringJob job) {
   const GroupId id = job.group.id;
   if (!status.ok()) {
-    session_->FailLease(id, v1::LeaseFailed::INFRA, absl::StrCat("rewards: ", status.message()));
+    session_->FailLease(
+        id, absl::IsCancelled(status) ? v1::LeaseFailed::DRAINING : v1::LeaseFailed::INFRA,
+        absl::StrCat("rewards: ", status.message()));
     return;
   }
   const absl::Status sent = session_->SendGroup(job.group, absl::Now() + absl::Minutes(10));
@@ -207,14 +239,14 @@ absl::Status Worker::Serve() {
                    << args_.learner;
   serving_ = true;
   loop_->Start();
-  weights_->Start();
-  session_->Start();
+  session_->Start();  // the weights follow its welcome
   const absl::Status end = WaitForEnd();
   // The loop uses the follower, the scoring thread the session: ended in that order.
+  session_->LimitSends(absl::Now());
   loop_->Drain(absl::ZeroDuration());
+  rewards_->Stop(absl::Now());
+  session_->Stop();  // no welcome starts the weights after this
   weights_->Stop();
-  rewards_->Stop();
-  session_->Stop();
   http_->Stop();
   return end;
 }
@@ -225,16 +257,17 @@ absl::Status Worker::WaitForEnd() {
       DrainAll(kSignalDrain, absl::StrCat("signal ", signal));
       return absl::OkStatus();
     }
+    bool drain = false;
     absl::Duration limit;
     std::string reason;
     {
       absl::MutexLock lock(&mu_);
-      if (drain_asked_) {
-        limit = drain_limit_;
-        reason = drain_reason_;
-      }
+      drain = drain_asked_;
+      limit = drain_limit_;
+      reason = drain_reason_;
+      if (!other_dtype_.empty()) return absl::OkStatus();
     }
-    if (!reason.empty()) {
+    if (drain) {
       DrainAll(limit, reason);
       return absl::OkStatus();
     }
@@ -245,9 +278,12 @@ absl::Status Worker::WaitForEnd() {
 }
 
 void Worker::DrainAll(absl::Duration limit, const std::string& reason) {
-  COHORT_LOG(INFO) << "draining for at most " << absl::FormatDuration(limit) << ": " << reason;
+  COHORT_LOG(INFO) << "draining for at most " << absl::FormatDuration(limit) << ": "
+                   << (reason.empty() ? "the learner asked for it" : reason);
+  const absl::Time deadline = absl::Now() + limit;
+  session_->LimitSends(deadline);
   loop_->Drain(limit);
-  rewards_->Stop();
+  rewards_->Stop(deadline);
   const absl::Status goodbye = session_->Finish(reason, absl::Now() + kGoodbye);
   if (!goodbye.ok()) COHORT_LOG(WARNING) << goodbye.message();
 }
@@ -255,9 +291,17 @@ void Worker::DrainAll(absl::Duration limit, const std::string& reason) {
 }  // namespace
 
 absl::Status RunWorker(const WorkerArgs& args, StopSignal* stop) {
-  Worker worker(args, stop);
-  COHORT_RETURN_IF_ERROR(worker.Prepare());
-  return worker.Serve();
+  std::string dtype;
+  while (true) {
+    Worker worker(args, stop);
+    COHORT_RETURN_IF_ERROR(worker.Prepare(dtype));
+    const absl::Status end = worker.Serve();
+    const std::string other = worker.other_dtype();
+    if (!end.ok() || other.empty()) return end;
+    COHORT_LOG(INFO) << "model.dtype is auto here and " << other
+                     << " at the learner: loading the model anew";
+    dtype = other;
+  }
 }
 
 }  // namespace cohort

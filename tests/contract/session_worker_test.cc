@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "cohort/v1/session.grpc.pb.h"
+#include "common/base/hash.h"
 #include "common/wire/group_codec.h"
 #include "common/wire/test_groups.h"
 #include "services/learner/session_service.h"
@@ -148,7 +149,7 @@ TEST_F(WorkerTest, SaysHelloWithWhatItIsAndBeatsWhenWelcomed) {
   EXPECT_GT(hello->hello().incarnation(), 0u);
   EXPECT_EQ(hello->hello().held_version(), 2);
   EXPECT_EQ(hello->hello().max_rows(), 8u);
-  EXPECT_EQ(hello->hello().semantic_hash(), SemanticHash({{"a", "1"}}));
+  EXPECT_EQ(hello->hello().semantic_hash(), HashOfFields({{"a", "1"}}));
   v1::LearnerMessage message;
   message.mutable_welcome()->set_heartbeat_seconds(0.02);
   message.mutable_welcome()->set_resolved_config("{}");
@@ -313,6 +314,49 @@ TEST_F(WorkerTest, GivesALeaseBackAndAnswersOneThatMakesNoSense) {
   ASSERT_TRUE(failed.has_value());
   EXPECT_EQ(failed->lease_failed().lease_id(), 5u);
   EXPECT_EQ(failed->lease_failed().reason(), v1::LeaseFailed::DRAINING);
+}
+
+class FullWorkerTest : public WorkerTest {
+ protected:
+  // Has sent one group, whose ack is outstanding, and has room for no other.
+  void SetUp() override {
+    WorkerTest::SetUp();
+    service_.ends.Next();  // of a client that is not wanted here
+    client_.reset();
+    SessionClient::Options options = ClientOptions(host_->address());
+    options.max_unacked_bytes = 1;
+    client_ = std::make_unique<SessionClient>(options, seen_.Events());
+    client_->Start();
+    learner_ = Welcome();
+    for (uint64_t ordinal : {0, 1}) SendLease(*learner_, Lease(ordinal));
+    ASSERT_TRUE(seen_.WaitFor(&Seen::leases, 2));
+    COHORT_ASSERT_OK(client_->SendGroup(AnswerTo(Lease(0)), TestDeadline()));
+  }
+  void ExpectGivenUp(v1::LeaseFailed::Reason reason) {
+    const auto failed = learner_->Next([](const auto& m) { return m.has_lease_failed(); });
+    ASSERT_TRUE(failed.has_value());
+    EXPECT_EQ(failed->lease_failed().group_id(), Lease(1).group_id);
+    EXPECT_EQ(failed->lease_failed().reason(), reason);
+    SendLease(*learner_, Lease(1, /*lease_id=*/2));
+    EXPECT_TRUE(seen_.WaitFor(&Seen::leases, 3)) << "a new lease of the group was swallowed";
+  }
+  std::shared_ptr<Learner> learner_;
+};
+
+TEST_F(FullWorkerTest, AGroupThatIsNotSentInTimeGivesItsLeaseUp) {
+  EXPECT_THAT(client_->SendGroup(AnswerTo(Lease(1)), absl::Now()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("wait for acks")));
+  ExpectGivenUp(v1::LeaseFailed::INFRA);
+}
+
+TEST_F(FullWorkerTest, AWorkerThatEndsDoesNotWaitForAcks) {
+  absl::Status sent;
+  std::thread sender(
+      [&] { sent = client_->SendGroup(AnswerTo(Lease(1)), absl::Now() + absl::Hours(1)); });
+  client_->LimitSends(absl::Now());
+  sender.join();
+  EXPECT_THAT(sent, StatusIs(absl::StatusCode::kDeadlineExceeded, testing::_));
+  ExpectGivenUp(v1::LeaseFailed::DRAINING);
 }
 
 TEST_F(WorkerTest, FinishesWithAGoodbyeAfterTheLastAck) {

@@ -174,7 +174,9 @@ TEST_F(WeightServiceTest, KeepsWhatAWorkerApplied) {
   request.mutable_applied()->set_apply_seconds(0.25);
   request.mutable_applied()->set_bytes(1234);
   follower->Send(request);
-  ASSERT_TRUE(service_.WaitApplied(1, 0, TestDeadline()));
+  request.mutable_manifest()->set_version(0);
+  follower->Send(request);
+  ASSERT_TRUE(Reply(*follower).has_manifest());  // so what came before it was read, too
   ASSERT_EQ(service_.Followers().size(), 1u);
   const FollowerStatus status = service_.Followers()[0];
   EXPECT_EQ(status.worker_id, "w-1");
@@ -234,7 +236,6 @@ TEST_F(FollowTest, TheSameModelFolderNeedsNoBlocksForTheFirstVersion) {
   Take(*follower, 0);
   EXPECT_EQ(follower->bytes_received(), 0u);
   EXPECT_EQ(follower->held_hash(), store_.weights_hash(0));
-  EXPECT_TRUE(service_.WaitApplied(1, 0, TestDeadline()));
   EXPECT_EQ(*follower->ApplyIfReady(), std::nullopt);
 }
 
@@ -392,6 +393,21 @@ TEST_F(FollowerTest, FetchesADamagedBlockAgain) {
   COHORT_ASSERT_OK(follower_->WaitReady(0, TestDeadline()));
   COHORT_ASSERT_OK(follower_->ApplyIfReady());
   EXPECT_EQ(HashOf(live_), HashOf(Model(1)));
+  const auto applied = learner_->Next([](const auto& r) { return r.has_applied(); });
+  ASSERT_TRUE(applied.has_value());
+  EXPECT_EQ(applied->applied().version(), 0);
+}
+
+TEST_F(FollowerTest, WeightsOfALearnerThatWentBackAreNotServed) {
+  SendManifest();
+  for (uint32_t i = 0; i < 9; ++i) SendBlock(i, false);
+  COHORT_ASSERT_OK(follower_->WaitReady(0, TestDeadline()));
+  COHORT_ASSERT_OK(follower_->ApplyIfReady());
+  EXPECT_EQ(follower_->held_version(), 0);
+  Announce(-1);
+  learner_->SendBytes("\xff\xff");  // ends following once the announcement was read
+  EXPECT_FALSE(follower_->WaitReady(100, TestDeadline()).ok());
+  EXPECT_EQ(follower_->held_version(), -1);
 }
 
 TEST_F(FollowerTest, GivesUpALearnerThatOnlySendsDamage) {

@@ -2,6 +2,7 @@
 // override. What is read is resolved, printed, read again and validated.
 #include "tests/fuzz/config_fuzz.h"
 
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/config/config.h"
 
@@ -20,8 +21,8 @@ int FuzzConfig(const uint8_t* data, size_t size) {
   const absl::StatusOr<v1::RunConfig> again = ParseConfig(printed, "printed");
   COHORT_CHECK(again.ok()) << again.status().message() << "\n" << printed;
   COHORT_CHECK(PrintConfig(*again) == printed) << printed;
-  COHORT_CHECK(SemanticHash(SemanticFields(*again, "")) ==
-               SemanticHash(SemanticFields(*config, "")))
+  COHORT_CHECK(HashOfFields(SemanticFields(*again, "")) ==
+               HashOfFields(SemanticFields(*config, "")))
       << printed;
   return 0;
 }

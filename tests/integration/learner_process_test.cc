@@ -127,12 +127,12 @@ class LearnerProcess : public testing::Test {
     return std::make_unique<Process>(argv, Path(absl::StrCat("learner-", rank, ".log")));
   }
 
-  std::unique_ptr<Process> Worker() {
+  std::unique_ptr<Process> Worker(const std::vector<std::string>& extra = {}) {
     EXPECT_TRUE(WaitFor([&] { return ReadFile(Path("out/address")).ok(); }));
     const std::string address = ReadFile(Path("out/address")).value_or("");
-    const std::vector<std::string> argv = {bin_ + "/cohort-rollout", "--config",
-                                           Path("out/config.yaml"), "--learner",
-                                           address.substr(0, address.find('\n'))};
+    std::vector<std::string> argv = {bin_ + "/cohort-rollout", "--config", Path("out/config.yaml"),
+                                     "--learner", address.substr(0, address.find('\n'))};
+    argv.insert(argv.end(), extra.begin(), extra.end());
     return std::make_unique<Process>(argv, Path("worker.log"));
   }
 
@@ -153,6 +153,14 @@ class LearnerProcess : public testing::Test {
       lines.push_back(nlohmann::json::parse(std::string(line), nullptr, false));
     }
     return lines;
+  }
+  std::vector<std::string> Checkpoints() const {
+    std::vector<std::string> folders;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(Path("out/checkpoints"), error)) {
+      if (std::filesystem::exists(entry.path() / "state.json")) folders.push_back(entry.path());
+    }
+    return folders;
   }
   bool Trained(size_t steps) const { return Metrics().size() > steps; }  // one line is step 0
 
@@ -179,6 +187,25 @@ TEST_F(LearnerProcess, TwoRanksTrainAndEndTogether) {
   }
 }
 
+TEST_F(LearnerProcess, AWorkerOfAnotherKindOfHostTakesTheLearnersDtype) {
+  for (const std::string dtype : {"fp32", "bf16"}) {  // one of them is not this machine's auto
+    WriteConfig(1);
+    const std::string out = Path(absl::StrCat("out-", dtype));
+    Process learner({bin_ + "/cohort-learner", "--config", Path("run.yaml"), "--listen",
+                     "127.0.0.1:0", "--out", out, "--set", absl::StrCat("model.dtype=", dtype)},
+                    Path("learner.log"));
+    ASSERT_TRUE(WaitFor([&] { return ReadFile(out + "/address").ok(); })) << learner.Log();
+    std::string address = ReadFile(out + "/address").value_or("");
+    address = address.substr(0, address.find('\n'));
+    Process worker({bin_ + "/cohort-rollout", "--config", out + "/config.yaml", "--set",
+                    "model.dtype=auto", "--learner", address},
+                   Path("worker.log"));
+    EXPECT_EQ(learner.Wait(absl::Seconds(60)), 0) << learner.Log();
+    EXPECT_EQ(worker.Wait(absl::Seconds(20)), 0) << worker.Log();
+    EXPECT_THAT(worker.Log(), HasSubstr(absl::StrCat("in ", dtype)));
+  }
+}
+
 TEST_F(LearnerProcess, AKilledRankEndsTheRunWithAnErrorNotAHang) {
   WriteConfig(100000);
   const auto rank0 = Learner(0, 2), rank1 = Learner(1, 2);
@@ -188,6 +215,7 @@ TEST_F(LearnerProcess, AKilledRankEndsTheRunWithAnErrorNotAHang) {
   EXPECT_EQ(rank1->Wait(absl::Seconds(5)), 128 + SIGKILL);
   EXPECT_EQ(rank0->Wait(absl::Seconds(60)), 1) << rank0->Log();
   EXPECT_THAT(rank0->Log(), HasSubstr("on rank 0"));
+  EXPECT_FALSE(Checkpoints().empty()) << "the steps before the failed one are lost";
 }
 
 TEST_F(LearnerProcess, ASignalSavesAndResumingContinues) {
@@ -212,6 +240,34 @@ TEST_F(LearnerProcess, ASignalSavesAndResumingContinues) {
   const std::vector<nlohmann::json> resumed = Metrics();
   ASSERT_EQ(resumed.size(), lines + 2);
   EXPECT_EQ(resumed.back()["step"], done + 2);
+}
+
+TEST_F(LearnerProcess, ACheckpointHasAllOfItsStep) {
+  WriteConfig(2);
+  const auto learner = Learner();
+  const auto worker = Worker();
+  ASSERT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  const auto json = [](const std::string& path) {
+    return nlohmann::json::parse(ReadFile(path).value_or(""), nullptr, false);
+  };
+  ASSERT_EQ(Checkpoints().size(), 1U);
+  EXPECT_EQ(json(Checkpoints()[0] + "/state.json")["extra"]["train_seconds"],
+            json(Path("out/summary.json"))["train_seconds"]);
+}
+
+TEST_F(LearnerProcess, ResumingNothingIsRefusedInOneLine) {
+  WriteConfig(2);
+  const auto learner = Learner(0, 1, {"--resume"});
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 1);
+  EXPECT_THAT(learner->Log(), HasSubstr("--resume: "));
+  EXPECT_THAT(learner->Log(), HasSubstr("leave out --resume to start from"));
+}
+
+TEST_F(LearnerProcess, NewTokensThatFillTheContextAreSaidInOneLine) {
+  WriteConfig(2);
+  const auto learner = Learner(0, 1, {"--set", "rollout.max_new_tokens=100000"});
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 1);
+  EXPECT_THAT(learner->Log(), HasSubstr("rollout.max_new_tokens: 100000 new tokens leave no room"));
 }
 
 TEST_F(LearnerProcess, WhatIsWrongIsSaidInOneLine) {
@@ -252,16 +308,19 @@ TEST_F(LearnerProcess, APortInUseIsSaidInOneLine) {
 }
 
 TEST_F(LearnerProcess, ACheckpointThatCannotBeWrittenStopsNoTraining) {
-  WriteConfig(3);
+  WriteConfig(100000);
   // A file where the checkpoint's folder should be: every write of one fails.
-  const auto learner = Learner();
+  const auto learner = Learner(0, 1, {"--set", "checkpoint.every_steps=1"});
   ASSERT_TRUE(WaitFor([&] { return ReadFile(Path("out/address")).ok(); })) << learner->Log();
   std::filesystem::remove_all(Path("out/checkpoints"));
   COHORT_ASSERT_OK(WriteFileAtomic(Path("out/checkpoints"), "in the way"));
   const auto worker = Worker();
+  EXPECT_TRUE(WaitFor([&] { return Trained(2); })) << learner->Log();
+  EXPECT_THAT(learner->Log(), HasSubstr("ALERT checkpoint_failed: step 1"));
+  std::filesystem::remove(Path("out/checkpoints"));
+  EXPECT_TRUE(WaitFor([&] { return !Checkpoints().empty(); })) << "none after the obstacle is gone";
+  learner->Signal(SIGTERM);
   EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
-  EXPECT_THAT(learner->Log(), HasSubstr("ALERT checkpoint_failed"));
-  EXPECT_EQ(Metrics().back()["step"], 3);
 }
 
 }  // namespace

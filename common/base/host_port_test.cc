@@ -1,0 +1,29 @@
+#include "common/base/host_port.h"
+
+#include <gtest/gtest.h>
+
+#include "common/base/status_matchers.h"
+
+namespace cohort {
+namespace {
+
+TEST(HostPortTest, SplitsAtTheLastColon) {
+  COHORT_ASSERT_OK_AND_ASSIGN(const HostPort name, ParseHostPort("learner.svc:7000"));
+  EXPECT_EQ(name.host, "learner.svc");
+  EXPECT_EQ(name.port, 7000);
+  COHORT_ASSERT_OK_AND_ASSIGN(const HostPort six, ParseHostPort("[::1]:0"));
+  EXPECT_EQ(six.host, "::1");
+  EXPECT_EQ(six.port, 0);
+}
+
+TEST(HostPortTest, SaysWhatItFound) {
+  for (const char* bad : {"", "nowhere", ":80", "a:", "a:x", "a:-1", "a:65536"}) {
+    EXPECT_THAT(ParseHostPort(bad),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         testing::AllOf(testing::HasSubstr("HOST:PORT"), testing::HasSubstr(bad))))
+        << bad;
+  }
+}
+
+}  // namespace
+}  // namespace cohort
