@@ -25,6 +25,7 @@
 namespace cohort {
 namespace {
 
+constexpr int kMaxSilentSteps = 10;
 constexpr char kPhaseTrain[] = "train";  // in status; split by the step's report afterwards
 constexpr absl::Duration kRankZeroStops = absl::Seconds(30);  // after a signal to all ranks
 
@@ -52,6 +53,7 @@ class LearnerRun {
   absl::Status OneStep();
   absl::StatusOr<DispatchBatch> TakeBatch();
   absl::StatusOr<StepReport> TrainOn(const DispatchBatch& batch);
+  absl::Status CheckVerdicts(const StepReport& report);
   absl::Status Evaluate(std::vector<EvalResult>* results);
   bool EvaluationDue() const;
   void KeepCheckpoint(const std::vector<EvalResult>& evaluation);
@@ -68,6 +70,7 @@ class LearnerRun {
   std::unique_ptr<RunReporter> reporter_;
   std::unique_ptr<LearnerServing> serving_;
   RunTotals totals_;
+  int silent_steps_ = 0;       // the last ones, without a single verdict
   int64_t saved_step_ = 0;     // of the newest checkpoint
   bool weights_whole_ = true;  // false: a step failed after some of its updates
   bool ranks_follow_ = true;   // false: the collective is unusable
@@ -165,7 +168,23 @@ absl::Status LearnerRun::OneStep() {
       "step %d of %d: reward %.3f, loss %.4g, grad norm %.3g, length %.1f, %.1f s", step(),
       config().run().steps(), report.reward_mean, report.loss, report.grad_norm,
       report.response_mean, step_seconds);
+  COHORT_RETURN_IF_ERROR(CheckVerdicts(report));
   return evaluated;
+}
+
+// A reward that is away for a while costs the steps of that while; one that stays away ends the
+// run.
+absl::Status LearnerRun::CheckVerdicts(const StepReport& report) {
+  const bool wanted = !config().algorithm().objective().has_entropy_direct();
+  const bool silent = wanted && report.rows > 0 && report.unscorable_rows == report.rows;
+  silent_steps_ = silent ? silent_steps_ + 1 : 0;
+  if (!silent) return absl::OkStatus();
+  const std::string what = absl::StrCat("ALERT no_verdicts: none of the ", report.rows,
+                                        " rows of a step could be scored, ", silent_steps_,
+                                        " steps in a row; the workers' logs say why");
+  if (silent_steps_ >= kMaxSilentSteps) return absl::FailedPreconditionError(what);
+  COHORT_LOG(ERROR) << what;
+  return absl::OkStatus();
 }
 
 // On every rank. An error after the first update leaves weights that nobody may use.

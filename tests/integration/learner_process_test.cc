@@ -294,6 +294,21 @@ TEST_F(LearnerProcess, ATokenizerThatDoesNotFitTheModelIsSaidInOneLine) {
   EXPECT_THAT(learner->Log(), HasSubstr(Path("model")));
 }
 
+TEST_F(LearnerProcess, ARewardThatNeverHasAVerdictEndsTheRunAndSaysSo) {
+  // The numbers that this verifier needs are not among the task's columns.
+  WriteConfig(30, "");
+  std::string config = ReadFile(Path("run.yaml")).value_or("");
+  const std::string data = "data: {task: addition-1}";
+  config.replace(config.find(data), data.size(),
+                 "data: {sources: [{task: addition-1, reward: rule_countdown}]}");
+  COHORT_ASSERT_OK(WriteFileAtomic(Path("run.yaml"), config));
+  const auto learner = Learner();
+  const auto worker = Worker();
+  EXPECT_EQ(learner->Wait(absl::Seconds(90)), 1) << learner->Log();
+  EXPECT_THAT(learner->Log(), HasSubstr("ALERT no_verdicts"));
+  EXPECT_THAT(learner->Log(), HasSubstr("10 steps in a row"));
+}
+
 TEST_F(LearnerProcess, APortInUseIsSaidInOneLine) {
   WriteConfig(3);
   const auto first = Learner();
