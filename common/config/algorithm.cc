@@ -38,7 +38,7 @@ bool StandsAsRuleMath(const std::string& name) {
   return kNames->count(name) > 0;
 }
 
-absl::Status MapReward(const v1::Reward& in, AlgorithmSpec* out) {
+absl::Status MapReward(const v1::RewardChoice& in, AlgorithmSpec* out) {
   out->sources.clear();
   for (const v1::RewardComponent& component : in.sources()) {
     RewardSourceSpec source;

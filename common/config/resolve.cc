@@ -153,7 +153,7 @@ bool UsesDapoRule(const v1::RunConfig& config) {
                      [](const auto& source) { return source.reward() == "rule_dapo"; });
 }
 
-void ResolveReward(const v1::RunConfig& config, v1::Reward* reward) {
+void ResolveReward(const v1::RunConfig& config, v1::RewardChoice* reward) {
   const int32_t max_new_tokens = config.rollout().max_new_tokens();
   const bool needs_reward = !config.algorithm().objective().has_entropy_direct();
   if (reward->sources().empty() && needs_reward) reward->add_sources()->set_name("task");

@@ -231,7 +231,7 @@ bool RunsCode(const v1::RunConfig& config) {
 
 void CheckRewardSources(const v1::RunConfig& config, Mistakes* out) {
   std::set<std::pair<std::string, std::string>> names;
-  const v1::Reward& reward = config.algorithm().reward();
+  const v1::RewardChoice& reward = config.algorithm().reward();
   for (int i = 0; i < reward.sources_size(); ++i) {
     const v1::RewardComponent& source = reward.sources(i);
     const std::string field = absl::StrCat("algorithm.reward.sources[", i, "]");

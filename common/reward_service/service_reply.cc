@@ -37,8 +37,11 @@ RewardVerdict ReadScore(const v1::ItemScore& score, absl::Span<const std::string
 
 std::vector<RewardVerdict> ReadReply(const v1::ScoreReply& reply, size_t count,
                                      absl::Span<const std::string> parts, int64_t* strays) {
+  // Bytes that are no reply may read as an empty one.
   std::vector<RewardVerdict> verdicts(
-      count, Unscorable(cause::kMissing, "the service's reply leaves this item out"));
+      count, reply.scores().empty()
+                 ? Unscorable(cause::kGarbage, "the service's reply holds no scores")
+                 : Unscorable(cause::kMissing, "the service's reply leaves this item out"));
   std::vector<bool> seen(count);
   for (const v1::ItemScore& score : reply.scores()) {
     if (score.index() >= count) {

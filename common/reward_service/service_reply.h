@@ -11,9 +11,10 @@
 namespace cohort {
 
 // One verdict for each of the `count` items of the request. Unscorable: items without a score
-// (kMissing), scored twice, with neither a score nor a reason, or without one of `parts`
-// (kGarbage), and those the service declines (kDeclined). Scores of items that were not asked for
-// are ignored and counted in `strays`. Whether scores are finite is the caller's to check.
+// (kMissing), scored twice, with neither a score nor a reason, without one of `parts`, or in a
+// reply without any score (kGarbage), and those the service declines (kDeclined). Scores of items
+// that were not asked for are ignored and counted in `strays`. Whether scores are finite is the
+// caller's to check.
 std::vector<RewardVerdict> ReadReply(const v1::ScoreReply& reply, size_t count,
                                      absl::Span<const std::string> parts, int64_t* strays);
 

@@ -97,7 +97,7 @@ absl::Status PromptMaker::MakeEvaluation() {
   uint64_t first_ordinal = 0;
   for (const v1::EvalSource& source : config_.eval().sources()) {
     COHORT_ASSIGN_OR_RETURN(EvalSet set, MakeEvalSet(source, first_ordinal));
-    if (set.items.empty()) {
+    if (set.items.empty() && set.too_long == 0) {
       COHORT_LOG(WARNING) << "evaluation " << set.name << ": no held-out prompts";
       continue;
     }
