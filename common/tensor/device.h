@@ -13,8 +13,8 @@
 namespace cohort {
 
 // "auto" (CUDA when a GPU is visible, else CPU), "cpu", "cuda" or "cuda:N". Without N, process
-// `local_rank` of a host takes the visible GPU of that number, counted round. InvalidArgument for other
-// text; FailedPrecondition when the GPU asked for is not there.
+// `local_rank` of a host takes the visible GPU of that number, counted round. InvalidArgument for
+// other text; FailedPrecondition when the GPU asked for is not there.
 absl::StatusOr<at::Device> ResolveDevice(absl::string_view name, int local_rank = 0);
 
 // "fp32", "bf16", "fp64" or "auto": bf16 where the processor multiplies it natively (AVX512-BF16 or
