@@ -113,7 +113,7 @@ TEST(JsonlWriterTest, AppendsWholeLinesOverRestarts) {
   const std::string path = folder.path() + "/metrics.jsonl";
   for (int step : {1, 2}) {
     COHORT_ASSERT_OK_AND_ASSIGN(auto writer, JsonlWriter::Open(path));
-    COHORT_ASSERT_OK(writer->Write(SampleRow(step)));
+    COHORT_ASSERT_OK(writer->Write(SampleRow(static_cast<int>(step))));
     COHORT_ASSERT_OK_AND_ASSIGN(std::string text, ReadFile(path));
     EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), step);
   }
@@ -268,7 +268,8 @@ TEST(TensorBoardWriterTest, EachWriterHasAFileOfItsOwn) {
 TEST(TensorBoardWriterTest, AResumedRunCutsWhatCameAfterItsStep) {
   TemporaryFolder folder;
   COHORT_ASSERT_OK_AND_ASSIGN(auto writer, TensorBoardWriter::Open(folder.path()));
-  for (int64_t step : {1, 2, 300, 301}) COHORT_ASSERT_OK(writer->Write(step, SampleRow(step)));
+  for (int64_t step : {1, 2, 300, 301})
+    COHORT_ASSERT_OK(writer->Write(step, SampleRow(static_cast<int>(step))));
   COHORT_ASSERT_OK_AND_ASSIGN(std::string bytes, ReadFile(writer->path()));
   // The process died while it wrote.
   COHORT_ASSERT_OK(WriteFileAtomic(writer->path(), bytes.substr(0, bytes.size() - 3)));

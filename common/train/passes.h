@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/collective/collective.h"
+#include "common/train/non_finite.h"
 #include "common/train/packing.h"
 
 namespace cohort {

@@ -180,22 +180,24 @@ TEST(TrainingConfig, NewTokensThatLeaveNoRoomForAPromptAreRefused) {
       check("rollout: {max_new_tokens: 8}\neval: {max_new_tokens: 600, samples: 0}\n"));
 }
 
+// Stops twice, while what the first signal started never ends.
+void StopTwice() {
+  StopSignal signal;
+  absl::Notification never;
+  absl::Notification first;
+  StopWatcher watcher(&signal, [&] {
+    first.Notify();
+    never.WaitForNotification();
+  });
+  kill(getpid(), SIGTERM);
+  first.WaitForNotification();
+  kill(getpid(), SIGTERM);
+  never.WaitForNotificationWithTimeout(absl::Seconds(60));
+}
+
 TEST(StopWatcherDeathTest, ASecondSignalEndsTheProcessWhateverTheFirstOneWaitsFor) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(
-      {
-        StopSignal signal;
-        absl::Notification never, first;
-        StopWatcher watcher(&signal, [&] {
-          first.Notify();
-          never.WaitForNotification();
-        });
-        kill(getpid(), SIGTERM);
-        first.WaitForNotification();
-        kill(getpid(), SIGTERM);
-        never.WaitForNotificationWithTimeout(absl::Seconds(60));
-      },
-      testing::ExitedWithCode(130), "second signal");
+  EXPECT_EXIT(StopTwice(), testing::ExitedWithCode(130), "second signal");
 }
 
 TEST(RunTotals, SurviveACheckpoint) {
