@@ -103,6 +103,16 @@ TEST_F(ReportTest, ThinsLongTrainingCurves) {
   EXPECT_FALSE(series.contains("kl_reference"));
 }
 
+TEST_F(ReportTest, SupervisedAndPolicyLossesAreNotDrawnTogether) {
+  std::vector<ReportRun> runs(2);
+  runs[0].metrics.push_back(json::parse(R"({"step":1,"loss":3,"sft/examples":8})"));
+  runs[1].metrics.push_back(json::parse(R"({"step":1,"loss":0.1})"));
+  const json curves = TrainingCurves(runs);
+  EXPECT_TRUE(curves[0]["series"].contains("sft_loss"));
+  EXPECT_FALSE(curves[0]["series"].contains("loss"));
+  EXPECT_TRUE(curves[1]["series"].contains("loss"));
+}
+
 TEST_F(ReportTest, ThePageStandsAloneAndShowsWhatAModelSaidAsText) {
   const std::vector<ReportRun> runs = TwoModels();
   COHORT_ASSERT_OK_AND_ASSIGN(const json numbers, ReportNumbers(runs, 0, 1));
@@ -146,6 +156,10 @@ TEST(SvgPlotTest, APlotWithoutPointsIsNothingAndOnePointIsSomething) {
   EXPECT_EQ(PlotFigure(spec), "");
   spec.series.push_back({"<a>", 3, {{1, 2, {}, {}}}});
   EXPECT_THAT(PlotFigure(spec), AllOf(HasSubstr("&lt;a&gt;"), Not(HasSubstr("nan"))));
+  spec.series[0].points = {{0, 1, {}, {}}, {1, 1.0004, {}, {}}};
+  EXPECT_THAT(PlotFigure(spec), HasSubstr(">1.0001<")) << "ticks can be told apart";
+  spec.series[0].points = {{1, 0, {}, {}}, {2, 0, {}, {}}};
+  EXPECT_THAT(PlotFigure(spec), Not(HasSubstr(">-0"))) << "a share of zero does not go below";
   spec.log2_x = true;
   spec.series[0].points.push_back({256, 2, 1.5, 2.5});
   EXPECT_THAT(PlotFigure(spec),

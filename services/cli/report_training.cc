@@ -69,7 +69,10 @@ json TrainingCurves(const std::vector<ReportRun>& runs) {
     json series = json::object();
     for (const Curve& curve : kCurves) {
       json points = Series(run.metrics, curve.key, curve.complement);
-      if (!points.empty()) series[curve.name] = std::move(points);
+      if (points.empty()) continue;
+      const bool supervised = absl::string_view(curve.key) == metric::kLoss &&
+                              run.metrics.back().contains("sft/examples");
+      series[supervised ? "sft_loss" : curve.name] = std::move(points);
     }
     for (const auto& [key, value] : run.metrics.back().items()) {
       if (absl::StartsWith(key, "eval/") && absl::EndsWith(key, "/accuracy")) {

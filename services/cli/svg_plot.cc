@@ -28,13 +28,31 @@ struct Range {
   void Widen() {
     if (high - low > 1e-12) return;
     const double by = std::max(0.5 * std::abs(low), 1e-3);
-    low -= by;
+    low = low >= 0 ? std::max(0.0, low - by) : low - by;  // what cannot be negative stays so
     high += by;
   }
 };
 
-// About `count` round numbers within the range.
-std::vector<double> Ticks(const Range& range, int count) {
+// Round numbers within a range, and how far apart they are.
+struct TickList {
+  std::vector<double> values;
+  double step = 1;
+};
+
+// With the decimals that tell neighbours apart.
+std::string TickText(double value, double step) {
+  const bool tiny = step < 1e-3 && std::abs(value) < 100 * step;
+  if (std::abs(value) >= 1e5 || tiny || step < 1e-9) return ShortNumber(value);
+  const int decimals = std::max(0, static_cast<int>(std::ceil(-std::log10(step) - 1e-9)));
+  const std::string text = absl::StrFormat("%.*f", decimals, value);
+  // A step of 2.5 needs one more than its size says.
+  const double shown = std::round(value / step) * step;
+  return std::abs(std::stod(text) - shown) > 1e-3 * step
+             ? absl::StrFormat("%.*f", decimals + 1, value)
+             : text;
+}
+
+TickList Ticks(const Range& range, int count) {
   const double rough = (range.high - range.low) / count;
   const double power = std::pow(10, std::floor(std::log10(rough)));
   double step = 10 * power;
@@ -44,9 +62,10 @@ std::vector<double> Ticks(const Range& range, int count) {
       break;
     }
   }
-  std::vector<double> ticks;
+  TickList ticks;
+  ticks.step = step;
   for (double i = std::ceil(range.low / step - 1e-9); i * step <= range.high + 1e-9 * step; ++i) {
-    ticks.push_back(i * step == 0 ? 0 : i * step);
+    ticks.values.push_back(i * step == 0 ? 0 : i * step);
   }
   return ticks;
 }
@@ -110,8 +129,8 @@ class Canvas {
     return kHeight - kBottom - (y - y_.low) / (y_.high - y_.low) * (kHeight - kTop - kBottom);
   }
 
-  std::string YText(double y) const {
-    return spec_.percent_y ? absl::StrCat(ShortNumber(100 * y), " %") : ShortNumber(y);
+  std::string YText(double y, double step) const {
+    return spec_.percent_y ? absl::StrCat(TickText(100 * y, 100 * step), " %") : TickText(y, step);
   }
 
   void XTick(double x, const std::string& text, std::string* out) const {
@@ -129,13 +148,16 @@ class Canvas {
         XTick(std::exp2(e), ShortNumber(std::exp2(e)), out);
       }
     } else {
-      for (double x : Ticks(x_, 6)) XTick(x, ShortNumber(x), out);
+      const TickList ticks = Ticks(x_, 6);
+      for (double x : ticks.values) XTick(x, TickText(x, ticks.step), out);
     }
-    for (double y : Ticks(y_, 5)) {
+    const TickList ticks = Ticks(y_, 5);
+    for (double y : ticks.values) {
       absl::StrAppendFormat(out,
                             "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
                             "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>",
-                            kLeft, kWidth - kRight, Py(y), Py(y), kLeft - 6, Py(y) + 4, YText(y));
+                            kLeft, kWidth - kRight, Py(y), Py(y), kLeft - 6, Py(y) + 4,
+                            YText(y, ticks.step));
     }
     if (spec_.diagonal) {
       const double low = std::max(x_.low, y_.low), high = std::min(x_.high, y_.high);

@@ -163,7 +163,7 @@ TEST_F(SftEvalProcess, AReportComparesThemWithForwardPassesOfTheirModels) {
   for (const char* part : {"base_perplexity", "logits", "early_answer"}) {
     EXPECT_EQ(numbers[part].size(), 2u) << part;
   }
-  EXPECT_GT(numbers["training"][0]["series"]["loss"].size(), 2u);
+  EXPECT_GT(numbers["training"][0]["series"]["sft_loss"].size(), 2u);
   EXPECT_THAT(Read("r.html"),
               AllOf(HasSubstr("pass@k"), HasSubstr("Answering early"), Not(HasSubstr("<script"))));
   const std::string first = Read("r.json");
