@@ -7,8 +7,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "common/base/file.h"
 #include "common/base/status_matchers.h"
 #include "common/generate/test_models.h"
+#include "common/text/tiny_tokenizer.h"
+#include "common/text/tokenizer.h"
 #include "services/rollout/generation_loop.h"
 #include "services/rollout/reward_runner.h"
 
@@ -26,7 +29,11 @@ class RewardRunnerTest : public testing::Test {
     auto rewards = RewardSet::Create({{"random", 1, {}}}, 1);
     EXPECT_THAT(rewards, IsOk());
     rewards_ = *std::move(rewards);
-    runner_ = std::make_unique<RewardRunner>(rewards_.get(), nullptr, &metrics_,
+    EXPECT_THAT(WriteTinyTokenizer(folder_.path()), IsOk());
+    auto tokenizer = Tokenizer::Load(folder_.path());
+    EXPECT_THAT(tokenizer, IsOk());
+    tokenizer_ = *std::move(tokenizer);
+    runner_ = std::make_unique<RewardRunner>(rewards_.get(), tokenizer_.get(), &metrics_,
                                              [this](const absl::Status& status, ScoringJob) {
                                                if (!started_.HasBeenNotified()) started_.Notify();
                                                go_on_.WaitForNotification();
@@ -56,7 +63,9 @@ class RewardRunnerTest : public testing::Test {
                       [code](const absl::Status& status) { return status.code() == code; }));
   }
 
+  TemporaryFolder folder_;
   MetricRegistry metrics_;
+  std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<RewardSet> rewards_;
   absl::Notification started_, go_on_;
   absl::Mutex mu_;
