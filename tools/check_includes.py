@@ -20,7 +20,7 @@ DIRECT = {
     "rpc": ["concurrency", "telemetry", "proto"],
     "text": [],
     "tasks": ["text"],
-    "rewards": ["text"],
+    "rewards": ["text", "rl"],
     "reward_service": ["rewards", "rpc"],
     "rl": [],
     "wire": ["rl", "rpc"],

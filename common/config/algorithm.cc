@@ -48,6 +48,7 @@ absl::Status MapReward(const v1::RewardChoice& in, AlgorithmSpec* out) {
           ParseName<RewardSource>("algorithm.reward.sources[].name", component.name()));
     }
     source.weight = component.weight();
+    source.inverse = component.inverse();
     out->sources.push_back(source);
   }
   out->reward_scale = {in.scale().correct(), in.scale().wrong(), in.scale().unparsable()};
@@ -337,6 +338,7 @@ absl::StatusOr<AlgorithmSpec> ToAlgorithmSpec(const v1::RunConfig& config) {
   COHORT_RETURN_IF_ERROR(MapObjective(in.objective(), &out.objective));
   out.entropy_coef = in.entropy_coef();
   out.step_on_empty = in.step_on_empty();
+  out.train_prefix = config.rollout().has_serial() && config.rollout().serial().train_prefix();
   return out;
 }
 
@@ -354,6 +356,10 @@ AlgorithmContext ToAlgorithmContext(const v1::RunConfig& config) {
   context.spurious_flag = config.run().spurious();
   context.has_value_head = config.algorithm().adv().baseline() == v1::BASELINE_CRITIC_GAE;
   context.has_process_model = config.algorithm().adv().baseline() == v1::BASELINE_PRIME_LOO;
+  context.has_greedy_rollout = true;  // the learner plans the extra row where it is needed
+  context.has_serial_groups = config.rollout().has_serial();
+  context.sealed_labels = config.data().sealed_labels();
+  context.temperature = config.rollout().temperature();
   return context;
 }
 

@@ -50,21 +50,16 @@ std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
   sources.insert(sources.begin(), "task");
   sources.push_back("service");
   sources.push_back("implicit_prm");
+  sources.insert(sources.end(),
+                 {"majority_online", "majority_offline", "incorrect_label", "semantic_frequency",
+                  "neg_entropy_mean", "neg_entropy_sum", "seq_logprob"});
   for (const v1::RewardComponent& source : algorithm.reward().sources()) {
     have.Check("algorithm.reward.sources[].name", source.name(), sources);
   }
-  for (const v1::Shaping& shaping : algorithm.reward().shaping()) {
-    have.CheckChoice(
-        "algorithm.reward.shaping[]", shaping,
-        {"overlong_soft", "truncated", "kimi_length", "dast", "cosine", "repetition", "clip"});
-  }
-  have.CheckChoice("algorithm.filter.prompts", algorithm.filter().prompts(),
-                   {"none", "dynamic", "band"});
-  have.CheckChoice("algorithm.filter.gate", algorithm.filter().gate(), {"none"});
   have.CheckChoice("algorithm.data.select", algorithm.data().select(), {"none"});
   have.Check("algorithm.adv.baseline", Text(v1::Baseline_descriptor(), algorithm.adv().baseline()),
              {"none", "group_mean", "leave_one_out", "length_weighted", "critic_gae", "second_best",
-              "prime_loo"});
+              "prime_loo", "greedy"});
   have.CheckChoice("algorithm.objective", algorithm.objective(),
                    {"policy_gradient", "entropy_direct", "inference_entropy"});
   return have.Take();

@@ -30,10 +30,15 @@ class Terms {
 void AddGenerationTerms(const v1::RunConfig& config, Terms* terms) {
   const int64_t batch = config.learner().prompts_per_step();
   const v1::PromptFilter& filter = config.algorithm().filter().prompts();
-  if (filter.has_dynamic()) {
-    const int64_t rounds = filter.dynamic().max_rounds();
+  int64_t rounds = 0;
+  std::string field;
+  if (filter.has_dynamic()) rounds = filter.dynamic().max_rounds(), field = "dynamic.max_rounds";
+  if (filter.has_band()) rounds = filter.band().max_rounds(), field = "band.max_rounds";
+  if (filter.has_min_valid())
+    rounds = filter.min_valid().max_tries(), field = "min_valid.max_tries";
+  if (rounds > 0) {
     terms->Add("generated for one step, at most", batch * rounds,
-               absl::StrCat("prompts_per_step x filter.prompts.dynamic.max_rounds ", rounds));
+               absl::StrCat("prompts_per_step x filter.prompts.", field, " ", rounds));
   }
   const int64_t window = config.rollout().max_staleness() + int64_t{1};
   terms->Add("in flight or queued, at most", batch * window,

@@ -39,6 +39,7 @@ absl::StatusOr<v1::RunConfig> ParseConfig(absl::string_view yaml, const std::str
 //   eval.sources       the data sources (their held-out part)
 //   eval.max_new_tokens, overlong_soft.max_len, cosine.max_len    rollout.max_new_tokens
 //   algorithm.reward.sources   [{name: task}]: the data source's own verifier
+//   *.sources[].n_votes, column    rollout.group_size; majority_answer, incorrect_answer
 //   algorithm.reward.scale     1 / -1 / -1 where rule_dapo judges, else 1 / 0 / 0
 //   algorithm.adv.scale        group_std of baseline group_mean, none of the others
 //   algorithm.trust            clip 0.2/0.2; none where ratio is none

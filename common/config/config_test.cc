@@ -389,12 +389,43 @@ INSTANTIATE_TEST_SUITE_P(
                   "would train a model for nothing"},
         std::pair{"algorithm.objective.inference_entropy.lr=0",
                   "algorithm.objective.inference_entropy.lr: expected a number above 0"},
-        std::pair{
-            "algorithm.adv.baseline=greedy",
-            "algorithm.adv.baseline: greedy is not available yet; available: none, group_mean"},
-        std::pair{"algorithm.reward.shaping=[serial_decay]", "serial_decay is not available yet"},
+        std::pair{"algorithm.reward.shaping=[serial_decay]", "set rollout.serial"},
+        std::pair{"algorithm.reward.shaping=[l1_exact,\tl1_max]", "keep one of them"},
+        std::pair{"algorithm.reward.shaping=[{l1_exact:\t{min_tokens:\t9,\tmax_tokens:\t3}}]",
+                  "shaping[0].max_tokens: expected at least 9"},
         std::pair{"algorithm.reward.sources=[random]", "set run.spurious: true"},
-        std::pair{"algorithm.filter.prompts=min_valid", "min_valid is not available yet"},
+        std::pair{"algorithm.reward.sources=[majority_online]", "set run.spurious: true"},
+        std::pair{"algorithm.reward.sources=[majority_offline]", "set run.spurious: true"},
+        std::pair{"algorithm.reward.sources=[incorrect_label]", "set run.spurious: true"},
+        std::pair{"algorithm.reward.sources=[{name:\trule_math,\tinverse:\ttrue}]",
+                  "the inverse of rule_math does not see the truth; set run.spurious: true"},
+        std::pair{"algorithm.reward.sources=[{name:\tmajority_online,\tn_votes:\t-1}]",
+                  "algorithm.reward.sources[0].n_votes: expected at least 0"},
+        std::pair{"algorithm.reward.sources=[contains]", "sources[0].text: contains needs"},
+        std::pair{"algorithm.reward.sources=[neg_entropy_mean] rollout.temperature=0.6",
+                  "neg_entropy_mean is the entropy at temperature 1; set rollout.temperature to 1"},
+        std::pair{"algorithm.reward.sources=[seq_logprob] algorithm.filter.prompts=dynamic",
+                  "algorithm.filter.prompts: dynamic looks at how many rows are right"},
+        std::pair{
+            "algorithm.reward.sources=[semantic_frequency] algorithm.reward.shaping=[kimi_length]",
+            "kimi_length asks whether a row is right"},
+        std::pair{"data.sealed_labels=true", "data.sealed_labels: algorithm.reward.sources rule"},
+        std::pair{"data.sealed_labels=true run.spurious=true "
+                  "algorithm.reward.sources=[{name:\tmajority_offline,\tcolumn:\tanswer}]",
+                  "column: answer holds the answer that data.sealed_labels keeps"},
+        std::pair{"data.sources=[{task:\taddition-1,\tsplit:\theldout}]",
+                  "data.sources[0].split: heldout trains on evaluation prompts"},
+        std::pair{"algorithm.filter.prompts={min_valid:\t{frac:\t0}}",
+                  "min_valid.frac: must lie in (0, 1]"},
+        std::pair{"algorithm.filter.prompts={min_valid:\t{max_tries:\t0}}",
+                  "max_tries: expected at least 1"},
+        std::pair{"algorithm.filter.gate={entropy_band:\t{lo:\t1,\thi:\t1}}", "needs lo < hi"},
+        std::pair{"rollout.length_schedule=[{from_step:\t5,\tmax_new_tokens:\t300}]",
+                  "expected at most rollout.max_new_tokens 256, found 300"},
+        std::pair{"rollout.length_schedule=[{from_step:\t5,\tmax_new_tokens:\t9},\t{from_step:\t5,"
+                  "\tmax_new_tokens:\t8}]",
+                  "length_schedule[1].from_step: expected at least 6"},
+        std::pair{"rollout.serial={answer_tokens:\t-1}", "rollout.serial.answer_tokens"},
         std::pair{"algorithm.trust.clip.dual_c=1", "algorithm.trust.clip.dual_c: must be > 1"},
         std::pair{"algorithm.ratio=none learner.epochs=2", "exactly one optimizer step per batch"},
         std::pair{"algorithm.ratio=none algorithm.trust=clip", "ratio none needs trust none"},
@@ -462,6 +493,34 @@ TEST(SemanticFieldsTest, IgnoreWhatMayDiffer) {
                                                 {"algorithm.trust.clip.high", "0.2"},
                                                 {"algorithm.kl.none", "{}"},
                                                 {"data.sources[0].task", "addition-1"}}));
+}
+
+TEST(SemanticFieldsTest, HowLongToLookForPromptsMayChangeWhenAPausedRunIsResumed) {
+  const std::string base =
+      HashOfFields(SemanticFields(Resolved(kSmall, {"algorithm.filter.prompts=dynamic"}), "abc"));
+  for (const char* setting :
+       {"algorithm.filter.prompts.dynamic.max_rounds=40", "algorithm.filter.max_rounds=3",
+        "algorithm.filter.on_exhausted=stop"}) {
+    EXPECT_EQ(HashOfFields(SemanticFields(
+                  Resolved(kSmall, {"algorithm.filter.prompts=dynamic", setting}), "abc")),
+              base)
+        << setting;
+  }
+  EXPECT_NE(HashOfFields(SemanticFields(
+                Resolved(kSmall, {"algorithm.filter.prompts={dynamic: {hi: 0.9}}"}), "abc")),
+            base);
+}
+
+TEST(ResolveTest, AVoteIsOfTheGroupUnlessSaidOtherwise) {
+  const v1::RunConfig config = Resolved(
+      kSmall, {"rollout.group_size=6",
+               "algorithm.reward.sources=[majority_online, majority_offline, incorrect_label]"});
+  const auto& sources = config.algorithm().reward().sources();
+  EXPECT_EQ(sources[0].n_votes(), 6);
+  EXPECT_EQ(sources[1].column(), "majority_answer");
+  EXPECT_EQ(sources[2].column(), "incorrect_answer");
+  EXPECT_FALSE(config.rollout().has_serial());
+  EXPECT_TRUE(Resolved(kSmall, {"rollout.serial={}"}).rollout().serial().train_prefix());
 }
 
 TEST(SemanticFieldsTest, DifferWhereTrainingDiffers) {

@@ -157,6 +157,14 @@ void ResolveReward(const v1::RunConfig& config, v1::RewardChoice* reward) {
   const int32_t max_new_tokens = config.rollout().max_new_tokens();
   const bool needs_reward = !config.algorithm().objective().has_entropy_direct();
   if (reward->sources().empty() && needs_reward) reward->add_sources()->set_name("task");
+  for (v1::RewardComponent& source : *reward->mutable_sources()) {
+    if (source.name() == "majority_online" && source.n_votes() == 0) {
+      source.set_n_votes(config.rollout().group_size());
+    }
+    if (source.has_column()) continue;
+    if (source.name() == "majority_offline") source.set_column("majority_answer");
+    if (source.name() == "incorrect_label") source.set_column("incorrect_answer");
+  }
   if (!reward->has_scale() && UsesDapoRule(config)) {
     reward->mutable_scale()->set_wrong(-1);
     reward->mutable_scale()->set_unparsable(-1);

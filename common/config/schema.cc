@@ -98,7 +98,8 @@ const FieldDescriptor* ShortFormOf(const Descriptor& message) {
 }
 
 bool AbsentMeansOff(const FieldDescriptor& field) {
-  return field.name() == "controller" || field.name() == "neg_seq_mask";
+  return field.name() == "controller" || field.name() == "neg_seq_mask" ||
+         field.full_name() == "cohort.v1.RolloutSection.serial";
 }
 
 std::string EnumValueText(const EnumValueDescriptor& value) {

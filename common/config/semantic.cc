@@ -23,10 +23,18 @@ constexpr const char* kSemanticFields[] = {"run.seed",
                                            "rollout.top_p",
                                            "rollout.top_k",
                                            "rollout.max_new_tokens",
-                                           "rollout.stop"};
+                                           "rollout.stop",
+                                           "rollout.length_schedule",
+                                           "rollout.serial"};
+
+// How long to look for prompts, not what is trained: a paused run is resumed with another value.
+constexpr const char* kLimits[] = {".max_rounds", ".max_tries", ".on_exhausted"};
 
 bool IsSemantic(const std::string& name) {
-  if (absl::StartsWith(name, "algorithm.")) return true;
+  if (absl::StartsWith(name, "algorithm.")) {
+    return std::none_of(std::begin(kLimits), std::end(kLimits),
+                        [&](const char* limit) { return absl::EndsWith(name, limit); });
+  }
   if (absl::StartsWith(name, "critic.") || absl::StartsWith(name, "process_model.")) {
     return !absl::EndsWith(name, ".path");
   }
@@ -34,7 +42,8 @@ bool IsSemantic(const std::string& name) {
   if (absl::StartsWith(name, "data.")) return !absl::EndsWith(name, ".path");
   return std::any_of(std::begin(kSemanticFields), std::end(kSemanticFields),
                      [&](const char* field) {
-                       return name == field || absl::StartsWith(name, absl::StrCat(field, "["));
+                       return name == field || absl::StartsWith(name, absl::StrCat(field, "[")) ||
+                              absl::StartsWith(name, absl::StrCat(field, "."));
                      });
 }
 

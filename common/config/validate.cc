@@ -109,8 +109,29 @@ void CheckData(const v1::RunConfig& config, Mistakes* out) {
       out->Add(field, ".reward: random does not see the truth; set run.spurious: true so that the ",
                "report says so");
     }
+    out->OneOf(absl::StrCat(field, ".split"), data.sources(i).split(), {"train", "heldout"});
+    if (data.sources(i).split() == "heldout" && !data.sealed_labels()) {
+      out->Add(field,
+               ".split: heldout trains on evaluation prompts; set data.sealed_labels: true "
+               "so that no answer is seen");
+    }
   }
   out->AtLeast("data.max_prompt_tokens", data.max_prompt_tokens(), 0);
+}
+
+void CheckSchedule(const v1::RolloutSection& rollout, Mistakes* out) {
+  int64_t before = 0;
+  for (int i = 0; i < rollout.length_schedule_size(); ++i) {
+    const std::string field = absl::StrCat("rollout.length_schedule[", i, "]");
+    const v1::LengthLimit& entry = rollout.length_schedule(i);
+    out->AtLeast(absl::StrCat(field, ".from_step"), entry.from_step(), before + 1);
+    out->AtLeast(absl::StrCat(field, ".max_new_tokens"), entry.max_new_tokens(), 1);
+    if (entry.max_new_tokens() > rollout.max_new_tokens()) {
+      out->Add(field, ".max_new_tokens: expected at most rollout.max_new_tokens ",
+               rollout.max_new_tokens(), ", found ", entry.max_new_tokens());
+    }
+    before = entry.from_step();
+  }
 }
 
 void CheckRollout(const v1::RolloutSection& rollout, Mistakes* out) {
@@ -128,6 +149,13 @@ void CheckRollout(const v1::RolloutSection& rollout, Mistakes* out) {
   out->Above("rollout.lease_seconds", rollout.lease_seconds(), 0);
   out->Above("rollout.heartbeat_seconds", rollout.heartbeat_seconds(), 0);
   out->Above("rollout.connect_seconds", rollout.connect_seconds(), 0);
+  CheckSchedule(rollout, out);
+  if (rollout.has_serial()) {
+    out->AtLeast("rollout.serial.answer_tokens", rollout.serial().answer_tokens(), 0);
+    if (rollout.serial().text().empty()) {
+      out->Add("rollout.serial.text: expected what makes the model answer, found nothing");
+    }
+  }
   for (const std::string& stop : rollout.stop()) {
     if (stop.empty()) out->Add("rollout.stop: expected text, found an empty stop string");
   }
@@ -295,6 +323,12 @@ void CheckShaping(const v1::RunConfig& config, Mistakes* out) {
                absl::StrJoin(PartNames(*ChoiceOf(*v1::Shaping::descriptor())), ", "),
                ", found nothing");
     }
+    for (const v1::L1* l1 : {shaping.has_l1_exact() ? &shaping.l1_exact() : nullptr,
+                             shaping.has_l1_max() ? &shaping.l1_max() : nullptr}) {
+      if (l1 == nullptr) continue;
+      out->AtLeast(absl::StrCat(field, ".min_tokens"), l1->min_tokens(), 1);
+      out->AtLeast(absl::StrCat(field, ".max_tokens"), l1->max_tokens(), l1->min_tokens());
+    }
     if (shaping.has_overlong_soft()) {
       const v1::OverlongSoft& soft = shaping.overlong_soft();
       if (soft.cache() < 1 || soft.cache() > soft.max_len()) {
@@ -305,14 +339,38 @@ void CheckShaping(const v1::RunConfig& config, Mistakes* out) {
   }
 }
 
+void CheckRewardSources(const v1::RunConfig& config, Mistakes* out) {
+  for (int i = 0; i < config.algorithm().reward().sources_size(); ++i) {
+    const v1::RewardComponent& source = config.algorithm().reward().sources(i);
+    const std::string field = absl::StrCat("algorithm.reward.sources[", i, "]");
+    out->AtLeast(absl::StrCat(field, ".n_votes"), source.n_votes(), 0);
+    out->Between(absl::StrCat(field, ".p"), source.p(), 0, 1);
+    const bool truth = source.column() == "answer" || source.column() == "solution" ||
+                       source.column() == "incorrect_answer";
+    if (truth && config.data().sealed_labels()) {
+      out->Add(field, ".column: ", source.column(),
+               " holds the answer that data.sealed_labels keeps from training");
+    }
+    if (source.name() == "contains" && source.text().empty()) {
+      out->Add(field, ".text: contains needs the text to look for");
+    }
+  }
+}
+
+void CheckFilterLimits(const v1::Filter& filter, Mistakes* out) {
+  const v1::PromptFilter& prompts = filter.prompts();
+  out->AtLeast("algorithm.filter.prompts.dynamic.max_rounds", prompts.dynamic().max_rounds(), 1);
+  out->AtLeast("algorithm.filter.prompts.band.max_rounds", prompts.band().max_rounds(), 1);
+  out->AtLeast("algorithm.filter.prompts.min_valid.max_tries", prompts.min_valid().max_tries(), 1);
+  out->AtLeast("algorithm.filter.max_rounds", filter.max_rounds(), 1);
+}
+
 void CheckAlgorithm(const v1::RunConfig& config, std::vector<std::string>* warnings,
                     Mistakes* out) {
   CheckShaping(config, out);
   for (const std::string& line : NotAvailable(config)) out->Add(line);
-  const v1::DynamicFilter& dynamic = config.algorithm().filter().prompts().dynamic();
-  out->AtLeast("algorithm.filter.prompts.dynamic.max_rounds", dynamic.max_rounds(), 1);
-  out->AtLeast("algorithm.filter.prompts.band.max_rounds",
-               config.algorithm().filter().prompts().band().max_rounds(), 1);
+  CheckRewardSources(config, out);
+  CheckFilterLimits(config.algorithm().filter(), out);
   const absl::StatusOr<AlgorithmSpec> spec = ToAlgorithmSpec(config);
   const absl::Status valid =
       spec.ok() ? ValidateAlgorithm(*spec, ToAlgorithmContext(config), warnings) : spec.status();

@@ -73,7 +73,7 @@ int64_t Dispatcher::Places() const {
 }
 
 absl::StatusOr<bool> Dispatcher::AdmitOne() {
-  while (Places() > 0) {
+  while (Places() > 0 && !Exhausted()) {
     const bool hole = !holes_.empty();
     const uint64_t ordinal = hole ? *holes_.begin() : next_ordinal_;
     absl::StatusOr<PromptItem> item = feed_(ordinal);
@@ -154,7 +154,9 @@ absl::StatusOr<std::optional<IssuedLease>> Dispatcher::NextLease(const std::stri
       static_cast<int64_t>(training_.size()) + trained_unpublished_ + PositionOf(waiting->first);
   const int64_t trains_at = version_ + ahead / options_.groups_per_step;
   const int64_t floor = std::max<int64_t>(0, trains_at - options_.max_staleness);
-  return Issue(waiting->second, worker, floor);
+  IssuedLease lease = Issue(waiting->second, worker, floor);
+  if (options_.max_new_tokens) LimitPlans(options_.max_new_tokens(trains_at), &lease.item);
+  return lease;
 }
 
 // ---- endings ----

@@ -69,6 +69,13 @@ class Dispatcher {
     int64_t max_staleness = 0;
     bool consume_in_order = true;
     int64_t max_prompts_per_batch = 0;  // bound on prompts asked for one batch; 0: none
+    std::string limit_field = "";       // the configuration field of that bound, for the alert
+    // Groups whose rewards teach nothing, by this rule, that a batch may hold; the others of them
+    // end in the state that the rule gives and are replaced. No rule: any number.
+    GroupFilter degenerate = nullptr;
+    int64_t max_degenerate = 0;
+    // Length limit of leases for the batch of a step (from 0), tokens; empty: as planned.
+    std::function<int32_t(int64_t step)> max_new_tokens = nullptr;
     int max_attempts = 3;  // leases of one ordinal that may fail for infrastructure reasons
     int max_losses = 10;   // leases of one ordinal that may be lost: worker gone, expired, damaged
     int64_t vocab_size = 0;  // of the model: token ids of groups are below it; 0: not checked
@@ -107,8 +114,14 @@ class Dispatcher {
 
   // --- towards the learner ---
   // Blocks until a whole batch for `step` is there. DeadlineExceeded names what is missing and who
-  // holds it; ResourceExhausted: max_prompts_per_batch was reached; Cancelled: closed.
+  // holds it; ResourceExhausted: max_prompts_per_batch was reached, and no further prompt is asked
+  // for; FailedPrecondition: it was, since rewards or workers are broken; Cancelled: closed.
   absl::StatusOr<DispatchBatch> TakeBatch(int64_t step, absl::Time deadline);
+  // False: still open at the deadline.
+  bool WaitClosed(absl::Time deadline) const {
+    absl::MutexLock lock(&mu_);
+    return mu_.AwaitWithDeadline(absl::Condition(&closed_), deadline);
+  }
   // Ends them as trained. Their places stay taken until SetVersion: a prompt leased in between
   // would be sampled with weights that are already old.
   void MarkTrained(const std::vector<uint64_t>& ordinals);
@@ -158,7 +171,7 @@ class Dispatcher {
   bool Exhausted() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status ExhaustedError(int64_t step) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::vector<uint64_t> Choose() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  size_t EndStale(const std::vector<uint64_t>& chosen, int64_t step)
+  size_t EndUnfit(const std::vector<uint64_t>& chosen, int64_t step)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Group Unbuffer(uint64_t ordinal) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Notify() ABSL_LOCKS_EXCLUDED(mu_);

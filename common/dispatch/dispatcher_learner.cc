@@ -86,14 +86,14 @@ absl::Status Dispatcher::ExhaustedError(int64_t step) const {
                    " prompts gave only ", buffer_.size(), " of ", options_.groups_per_step,
                    " groups for step ", step + 1, " (", drops_.Describe(), ")");
   if (drops_.MostlyBroken()) {
-    return absl::ResourceExhaustedError(absl::StrCat(
+    return absl::FailedPreconditionError(absl::StrCat(
         "ALERT no_trainable_groups: ", found, "; the last trouble: ", last_trouble_,
         ". Rewards give no verdict or workers fail: mend that and continue with --resume"));
   }
   return absl::ResourceExhaustedError(
       absl::StrCat("ALERT dynamic_sampling_exhausted: ", found,
-                   ". Use prompts of a better fitting difficulty, raise rollout.group_size or "
-                   "algorithm.filter.prompts.dynamic.max_rounds"));
+                   ". Use prompts of a better fitting difficulty, raise rollout.group_size or ",
+                   options_.limit_field));
 }
 
 // The ordinals of the next batch.
@@ -116,15 +116,25 @@ Group Dispatcher::Unbuffer(uint64_t ordinal) {
   return std::move(node.mapped());
 }
 
-size_t Dispatcher::EndStale(const std::vector<uint64_t>& chosen, int64_t step) {
-  size_t stale = 0;
+// Ends those of a batch that are too old, or one too many of the degenerate ones.
+size_t Dispatcher::EndUnfit(const std::vector<uint64_t>& chosen, int64_t step) {
+  size_t ended = 0;
+  int64_t degenerate = 0;
   for (uint64_t ordinal : chosen) {
-    if (!IsStale(buffer_.at(ordinal).OldestVersion(), step, options_.max_staleness)) continue;
+    const Group& group = buffer_.at(ordinal);
+    std::optional<OrdinalEnd> end;
+    if (IsStale(group.OldestVersion(), step, options_.max_staleness)) {
+      end = OrdinalEnd::kStale;
+    } else if (options_.degenerate) {
+      end = options_.degenerate(group);
+      if (end && ++degenerate <= options_.max_degenerate) end = std::nullopt;
+    }
+    if (!end) continue;
     Unbuffer(ordinal);
-    End(ordinal, OrdinalEnd::kStale);
-    ++stale;
+    End(ordinal, *end);
+    ++ended;
   }
-  return stale;
+  return ended;
 }
 
 absl::StatusOr<DispatchBatch> Dispatcher::TakeBatch(int64_t step, absl::Time deadline) {
@@ -145,7 +155,7 @@ absl::StatusOr<DispatchBatch> Dispatcher::TakeBatch(int64_t step, absl::Time dea
       }
       if (!BatchReady()) return ExhaustedError(step);
       const std::vector<uint64_t> chosen = Choose();
-      if (EndStale(chosen, step) == 0) {
+      if (EndUnfit(chosen, step) == 0) {
         for (uint64_t ordinal : chosen) {
           training_.insert(ordinal);
           batch.groups.push_back(Unbuffer(ordinal));
@@ -157,7 +167,7 @@ absl::StatusOr<DispatchBatch> Dispatcher::TakeBatch(int64_t step, absl::Time dea
         break;
       }
     }
-    Notify();  // the places of the stale groups are free again
+    Notify();  // the places of those that ended are free again
   }
   batch.waited = clock_->Now() - start;
   return batch;

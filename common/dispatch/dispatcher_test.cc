@@ -123,6 +123,57 @@ TEST_F(DispatcherTest, ABrokenRewardDoesNotHoldUpTheStep) {
   EXPECT_EQ(batch->dropped.at("unscorable"), 2);
 }
 
+TEST_F(DispatcherTest, WhatIsOnItsWayMayStillFillABatchWhosePromptsAreUsedUp) {
+  const auto filter = [](const Group& group) -> std::optional<OrdinalEnd> {
+    if (group.rows[0].reward == 0) return OrdinalEnd::kAllWrong;
+    return std::nullopt;
+  };
+  Start({.groups_per_step = 2, .max_staleness = 1, .max_prompts_per_batch = 2}, filter);
+  const IssuedLease a = Lease(), b = Lease(), c = Lease(), d = Lease();
+  dispatcher_->Deliver("w", Answer(a, 0, 0, 0));
+  dispatcher_->Deliver("w", Answer(b, 0, 0, 0));
+  EXPECT_TRUE(NothingToLease()) << "no further prompt is asked for";
+  Deliver(c);
+  EXPECT_THAT(dispatcher_->TakeBatch(0, absl::Now() + absl::Seconds(10)),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("only 1 of 2 groups")));
+  EXPECT_FALSE(dispatcher_->WaitClosed(absl::Now()));
+  Deliver(d);
+  EXPECT_THAT(Take(0), ElementsAre(c.item.ordinal, d.item.ordinal));
+  dispatcher_->Close();
+  EXPECT_TRUE(dispatcher_->WaitClosed(absl::Now() + absl::Seconds(10)));
+}
+
+TEST_F(DispatcherTest, OneDegenerateGroupTooManyIsReplaced) {
+  Dispatcher::Options options{.groups_per_step = 3, .max_prompts_per_batch = 6};
+  options.limit_field = "algorithm.filter.prompts.min_valid.max_tries";
+  options.max_degenerate = 1;
+  options.degenerate = [](const Group& group) -> std::optional<OrdinalEnd> {
+    if (group.rows[0].reward != group.rows[1].reward) return std::nullopt;
+    return OrdinalEnd::kAllRight;
+  };
+  Start(options);
+  const IssuedLease a = Lease(), b = Lease(), c = Lease();
+  dispatcher_->Deliver("w", Answer(a, 0, 1, 1));
+  dispatcher_->Deliver("w", Answer(b, 0, 1, 1));
+  Deliver(c);
+  EXPECT_THAT(dispatcher_->TakeBatch(0, absl::Now()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("2 of 3 groups")));
+  const IssuedLease d = Lease();
+  Deliver(d);
+  EXPECT_THAT(Take(0), ElementsAre(a.item.ordinal, c.item.ordinal, d.item.ordinal));
+  EXPECT_EQ(dispatcher_->Counts().ended[static_cast<size_t>(OrdinalEnd::kAllRight)], 1u);
+}
+
+TEST_F(DispatcherTest, NewLeasesFollowTheLengthScheduleOfTheStepTheyAreFor) {
+  Dispatcher::Options options{.groups_per_step = 1, .max_staleness = 2};
+  options.max_new_tokens = [](int64_t step) { return step < 1 ? 4 : 3; };
+  Start(options);
+  const IssuedLease first = Lease(), second = Lease();
+  EXPECT_EQ(first.item.plans[1].max_new_tokens, 4);
+  EXPECT_EQ(second.item.plans[0].max_new_tokens, 3);
+  EXPECT_EQ(Deliver(second), Delivery::kAccepted);
+}
+
 TEST_F(DispatcherTest, AGroupOlderThanTheBoundEndsStaleAndIsReplaced) {
   Start({.groups_per_step = 1, .max_staleness = 1});
   const IssuedLease a = Lease(), b = Lease();

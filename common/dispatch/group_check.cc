@@ -19,12 +19,12 @@ bool AllFinite(const std::vector<float>& values) {
                      [](float value) { return std::isfinite(value); });
 }
 
-// The temperature that log-probs are divided by: 1 when every row is greedy.
+// The temperature that log-probs of what is trained are divided by: 1 when those rows are greedy.
 float PlannedTemperature(const PromptItem& item) {
   for (const SamplePlan& plan : item.plans) {
-    if (plan.temperature > 0) return plan.temperature;
+    if (plan.role == RowRole::kTrain) return plan.temperature > 0 ? plan.temperature : 1.0f;
   }
-  return 1.0f;
+  return item.plans[0].temperature > 0 ? item.plans[0].temperature : 1.0f;
 }
 
 absl::Status CheckTokens(const Group& group, size_t index, const GroupLimits& limits) {

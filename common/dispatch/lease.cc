@@ -1,6 +1,14 @@
 #include "common/dispatch/lease.h"
 
+#include <algorithm>
+
 namespace cohort {
+
+void LimitPlans(int32_t max_new_tokens, PromptItem* item) {
+  for (SamplePlan& plan : item->plans) {
+    plan.max_new_tokens = std::min(plan.max_new_tokens, max_new_tokens);
+  }
+}
 
 IssuedLease Flight::Issue(uint64_t lease, const std::string& to, int64_t floor, absl::Time now,
                           absl::Duration duration) {

@@ -23,6 +23,9 @@ struct PromptItem {
   std::vector<SamplePlan> plans;  // one per row
 };
 
+// No row of it may be longer than `max_new_tokens`.
+void LimitPlans(int32_t max_new_tokens, PromptItem* item);
+
 struct IssuedLease {
   uint64_t lease_id = 0;
   GroupId group_id = 0;

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "common/rewards/answer.h"
 #include "common/rewards/exact_number.h"
@@ -13,6 +14,7 @@
 #include "common/rewards/reply.h"
 
 namespace cohort {
+
 namespace {
 
 constexpr Judgement kNoGold = {Outcome::kUnscorable, "the prompt has no gold answer"};
@@ -91,6 +93,18 @@ std::optional<std::vector<std::string>> GivenNumbers(const RewardPrompt& prompt)
 }
 
 }  // namespace
+
+std::optional<std::string> ReadSorting(absl::string_view completion) {
+  const std::vector<std::string> found = Integers(LastLine(completion));
+  if (found.empty()) return std::nullopt;
+  return absl::StrJoin(found, " ");
+}
+
+std::optional<std::string> ReadCountdown(absl::string_view completion) {
+  const absl::string_view expression = LeftSide(Reply(completion));
+  if (!IsPlainArithmetic(expression)) return std::nullopt;
+  return std::string(expression);
+}
 
 Judgement JudgeMath(absl::string_view completion, const RewardPrompt& prompt, bool compat) {
   if (!HasGold(prompt)) return kNoGold;

@@ -1,6 +1,9 @@
 // The judgements behind the verifiers, without scales: is this completion right?
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "common/rewards/verifier.h"
 
 namespace cohort {
@@ -34,5 +37,10 @@ Judgement JudgeQuantity(absl::string_view completion, const RewardPrompt& prompt
 Judgement JudgeChoice(absl::string_view completion, const RewardPrompt& prompt, bool compat);
 // The reply, or the completion as a whole, byte for byte but for white space around it.
 Judgement JudgeExact(absl::string_view completion, const RewardPrompt& prompt, bool compat);
+
+// The reply of those two as text: the integers of the last line; the expression without what
+// follows its equals sign. nullopt: none.
+std::optional<std::string> ReadSorting(absl::string_view completion);
+std::optional<std::string> ReadCountdown(absl::string_view completion);
 
 }  // namespace cohort

@@ -65,15 +65,19 @@ absl::Status RewardSet::Prepare(uint64_t run_seed, const RewardSetOptions& optio
     verifiers_.push_back(nullptr);
     if (component.scorer != nullptr) continue;
     if (component.name == kTaskReward) {
-      COHORT_RETURN_IF_ERROR(PrepareTask(component.options, options));
+      COHORT_RETURN_IF_ERROR(PrepareTask(component, options));
     } else {
-      COHORT_ASSIGN_OR_RETURN(verifiers_.back(), MakeVerifier(component.name, component.options));
+      COHORT_ASSIGN_OR_RETURN(std::shared_ptr<const Verifier> verifier,
+                              MakeVerifier(component.name, component.options));
+      verifiers_.back() = component.inverse ? Inverse(std::move(verifier)) : verifier;
     }
   }
   return absl::OkStatus();
 }
 
-absl::Status RewardSet::PrepareTask(VerifierOptions common, const RewardSetOptions& options) {
+absl::Status RewardSet::PrepareTask(const RewardComponent& component,
+                                    const RewardSetOptions& options) {
+  VerifierOptions common = component.options;
   common.code = options.code;
   for (const std::string& name : VerifierNames()) {
     const bool required = absl::c_linear_search(options.required, name);
@@ -81,7 +85,8 @@ absl::Status RewardSet::PrepareTask(VerifierOptions common, const RewardSetOptio
     if (name == "code_tests" && !required && options.code.interpreter.empty()) continue;
     absl::StatusOr<std::unique_ptr<Verifier>> verifier = MakeVerifier(name, common);
     if (verifier.ok()) {
-      task_verifiers_[name] = *std::move(verifier);
+      task_verifiers_[name] =
+          component.inverse ? Inverse(*std::move(verifier)) : *std::move(verifier);
     } else if (required) {
       return verifier.status();
     }

@@ -35,6 +35,7 @@ struct RewardComponent {
   VerifierOptions options;
   std::string label = "";  // shown as "name:label"; tells two of one name apart
   std::shared_ptr<BatchScorer> scorer = nullptr;  // scores instead of a verifier of that name
+  bool inverse = false;                           // the reward is 1 - X
 };
 
 struct RewardSetOptions {
@@ -85,7 +86,7 @@ class RewardSet {
   RewardSet(std::vector<RewardComponent> components, const RewardSetOptions& options);
   std::shared_ptr<const Verifier> Find(size_t component, const RewardInput& input) const;
   absl::Status Prepare(uint64_t run_seed, const RewardSetOptions& options);
-  absl::Status PrepareTask(VerifierOptions common, const RewardSetOptions& options);
+  absl::Status PrepareTask(const RewardComponent& component, const RewardSetOptions& options);
   void NameComponents();
   RewardVerdict Await(const DeadlinePool::Handle& task, absl::Duration limit);
   void Merge(size_t component, RewardVerdict verdict, RowReward* row);

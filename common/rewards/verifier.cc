@@ -1,13 +1,17 @@
 #include "common/rewards/verifier.h"
 
 #include <cmath>
+#include <map>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
 #include "common/base/verifier_names.h"
+#include "common/rewards/answer.h"
+#include "common/rewards/answer_text.h"
 #include "common/rewards/code_tests.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/judges.h"
@@ -76,6 +80,72 @@ class ContainsVerifier final : public Verifier {
   VerifierOptions options_;
 };
 
+struct JudgeEntry {
+  const char* name;
+  Judge judge;
+  RewardScale scale;
+};
+constexpr JudgeEntry kJudges[] = {
+    {"rule_math", JudgeMath, kZeroOne},       {"rule_gsm8k", JudgeGsm8k, kZeroOne},
+    {"rule_dapo", JudgeDapo, kPlusMinus},     {"rule_last_integer", JudgeLastInteger, kZeroOne},
+    {"rule_sorting", JudgeSorting, kZeroOne}, {"rule_countdown", JudgeCountdown, kZeroOne},
+    {"rule_number", JudgeNumber, kZeroOne},   {"rule_units", JudgeQuantity, kZeroOne},
+    {"rule_choice", JudgeChoice, kZeroOne},   {"rule_exact", JudgeExact, kZeroOne},
+};
+
+// algorithms.md 7.8: 1 for matching a label that a column of the prompt holds, by the data source's
+// own rules. Whether the label is right is another matter, so this judges nothing.
+class LabelVerifier final : public Verifier {
+ public:
+  LabelVerifier(std::string column, const VerifierOptions& options) : column_(std::move(column)) {
+    VerifierOptions plain = options;
+    plain.scale = kZeroOne;
+    for (const JudgeEntry& entry : kJudges) {
+      judges_[entry.name] = std::make_unique<JudgedVerifier>(entry.judge, kZeroOne, plain);
+    }
+  }
+  RewardVerdict Verify(const RewardInput& input) const override {
+    const auto label = input.prompt->columns.find(column_);
+    if (label == input.prompt->columns.end()) {
+      return {Outcome::kUnscorable, 0, absl::StrCat("the prompt has no column `", column_, "`"),
+              cause::kNoGold};
+    }
+    const std::string text = GoldText(*label);
+    if (absl::StripAsciiWhitespace(text).empty()) return {Outcome::kValue, 0, ""};
+    const auto judge = judges_.find(input.prompt->reward);
+    if (judge == judges_.end()) {
+      const auto answer = ReadAnswer(input.prompt->reward, input.completion);
+      return {Outcome::kValue, answer && AnswersEqual(*answer, text) ? 1.0 : 0.0, ""};
+    }
+    RewardInput changed = input;
+    changed.prompt = WithAnswer(*input.prompt, text);
+    RewardVerdict verdict = judge->second->Verify(changed);
+    if (verdict.outcome != Outcome::kUnscorable) verdict.outcome = Outcome::kValue;
+    return verdict;
+  }
+
+ private:
+  std::string column_;
+  std::map<std::string, std::unique_ptr<Verifier>> judges_;
+};
+
+class InverseVerifier final : public Verifier {
+ public:
+  explicit InverseVerifier(std::shared_ptr<const Verifier> verifier)
+      : verifier_(std::move(verifier)) {}
+  RewardVerdict Verify(const RewardInput& input) const override {
+    RewardVerdict verdict = verifier_->Verify(input);
+    if (verdict.outcome == Outcome::kUnscorable) return verdict;
+    verdict.outcome = Outcome::kValue;
+    verdict.value = 1 - verdict.value;
+    return verdict;
+  }
+  absl::Duration TimeLimit() const override { return verifier_->TimeLimit(); }
+
+ private:
+  std::shared_ptr<const Verifier> verifier_;
+};
+
 // algorithms.md 7.8: the same coin for the same row of the same group, whoever asks.
 class RandomVerifier final : public Verifier {
  public:
@@ -89,19 +159,6 @@ class RandomVerifier final : public Verifier {
  private:
   uint64_t seed_;
   double probability_;
-};
-
-struct JudgeEntry {
-  const char* name;
-  Judge judge;
-  RewardScale scale;
-};
-constexpr JudgeEntry kJudges[] = {
-    {"rule_math", JudgeMath, kZeroOne},       {"rule_gsm8k", JudgeGsm8k, kZeroOne},
-    {"rule_dapo", JudgeDapo, kPlusMinus},     {"rule_last_integer", JudgeLastInteger, kZeroOne},
-    {"rule_sorting", JudgeSorting, kZeroOne}, {"rule_countdown", JudgeCountdown, kZeroOne},
-    {"rule_number", JudgeNumber, kZeroOne},   {"rule_units", JudgeQuantity, kZeroOne},
-    {"rule_choice", JudgeChoice, kZeroOne},   {"rule_exact", JudgeExact, kZeroOne},
 };
 
 }  // namespace
@@ -148,6 +205,11 @@ absl::StatusOr<std::unique_ptr<Verifier>> MakeVerifier(absl::string_view name,
   if (name == "rule_regex") return MakeRegexVerifier(options);
   if (name == "code_tests") return MakeCodeVerifier(options);
   if (name == "format_boxed") return std::make_unique<FormatBoxedVerifier>(options);
+  if (name == "majority_offline" || name == "incorrect_label") {
+    const char* usual = name == "incorrect_label" ? kIncorrectColumn : kMajorityColumn;
+    return std::make_unique<LabelVerifier>(options.column.empty() ? usual : options.column,
+                                           options);
+  }
   if (name == "contains") {
     if (options.text.empty()) {
       return absl::InvalidArgumentError("reward contains: set `text` to what is looked for");
@@ -163,6 +225,10 @@ absl::StatusOr<std::unique_ptr<Verifier>> MakeVerifier(absl::string_view name,
   }
   return absl::InvalidArgumentError(absl::StrCat("unknown reward \"", name, "\": this build has ",
                                                  absl::StrJoin(VerifierNames(), ", ")));
+}
+
+std::unique_ptr<Verifier> Inverse(std::shared_ptr<const Verifier> verifier) {
+  return std::make_unique<InverseVerifier>(std::move(verifier));
 }
 
 }  // namespace cohort

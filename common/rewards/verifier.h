@@ -108,6 +108,7 @@ struct VerifierOptions {
   uint64_t run_seed = 0;        // random
   double probability = 0.5;     // random: of a 1
   std::string text;             // contains: what to look for
+  std::string column;           // majority_offline, incorrect_label: where the label stands
   bool compat_string = false;   // rule_gsm8k: the reference's 300 characters and string equality
                                 // rule_math: equality of Hendrycks-normalised strings
                                 // rule_dapo: the reference's 300 characters
@@ -116,6 +117,13 @@ struct VerifierOptions {
   bool after_thinking = false;  // look only at what follows the last "</think>"
   std::optional<RewardScale> scale;  // unset: +1 / -1 / -1 for rule_dapo, 1 / 0 / 0 for the others
 };
+
+// Default columns of the labels that are not the truth.
+inline constexpr char kMajorityColumn[] = "majority_answer";
+inline constexpr char kIncorrectColumn[] = "incorrect_answer";
+
+// `verifier` with the reward 1 - X in the place of X; what it judges is no judgement any more.
+std::unique_ptr<Verifier> Inverse(std::shared_ptr<const Verifier> verifier);
 
 // The verifiers of this build: "rule_math", "rule_gsm8k", ... .
 const std::vector<std::string>& VerifierNames();

@@ -39,6 +39,7 @@ enum class RewardSource {
 struct RewardSourceSpec {
   RewardSource name = RewardSource::kRuleMath;
   double weight = 1;
+  bool inverse = false;  // 1 - X
 };
 
 struct RewardScaleSpec {
@@ -308,6 +309,9 @@ struct AlgorithmContext {
   bool has_process_model = false;   // a PRM with its optimizer
   bool spurious_flag = false;       // the run report says `spurious: true`
   bool has_greedy_rollout = false;  // one extra greedy row per prompt is generated
+  bool has_serial_groups = false;   // rows that leave the first one early (rollout.serial)
+  bool sealed_labels = false;       // no training prompt shows its answer
+  double temperature = 1;           // of the rollout
 };
 
 // Section 14.3. The message names the fields and what to change. `warnings`, when given, receives

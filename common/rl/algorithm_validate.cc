@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -199,6 +200,15 @@ absl::Status ValidateFilters(const AlgorithmSpec& spec, const AlgorithmContext& 
         "algorithm.filter.prompts: filters on the shaped reward while reward.shaping is set; "
         "filter on accuracy");
   }
+  if (prompts.kind == PromptFilter::kMinValid &&
+      !(prompts.min_fraction > 0 && prompts.min_fraction <= 1)) {
+    return Invalid("algorithm.filter.prompts.min_valid.frac: must lie in (0, 1]; found ",
+                   prompts.min_fraction);
+  }
+  if (spec.gate.kind == Gate::kEntropyBand && !(spec.gate.entropy_low < spec.gate.entropy_high)) {
+    return Invalid("algorithm.filter.gate.entropy_band: needs lo < hi; found ",
+                   spec.gate.entropy_low, " and ", spec.gate.entropy_high);
+  }
   if (prompts.low > prompts.high) {
     return Invalid("algorithm.filter.prompts: low ", prompts.low, " is above high ", prompts.high);
   }
@@ -210,16 +220,111 @@ absl::Status ValidateFilters(const AlgorithmSpec& spec, const AlgorithmContext& 
   return absl::OkStatus();
 }
 
-bool IsSpurious(RewardSource source) {
-  return source == RewardSource::kRandom || source == RewardSource::kIncorrectLabel ||
-         source == RewardSource::kMajorityOffline || source == RewardSource::kMajorityOnline;
+bool IsSpurious(const RewardSourceSpec& source) {
+  return source.inverse || source.name == RewardSource::kRandom ||
+         source.name == RewardSource::kIncorrectLabel ||
+         source.name == RewardSource::kMajorityOffline ||
+         source.name == RewardSource::kMajorityOnline;
+}
+
+bool IsRule(RewardSource source) {
+  return source == RewardSource::kRuleMath || source == RewardSource::kRuleGsm8k ||
+         source == RewardSource::kRuleDapo || source == RewardSource::kCodeTests;
+}
+
+// Neither right nor wrong, but some number.
+bool IsGraded(RewardSource source) {
+  return source == RewardSource::kSemanticFrequency || source == RewardSource::kNegEntropyMean ||
+         source == RewardSource::kNegEntropySum || source == RewardSource::kSeqLogprob ||
+         source == RewardSource::kRewardModel || source == RewardSource::kImplicitPrm;
+}
+
+bool NeedsCorrectness(Shaping kind) {
+  return kind == Shaping::kKimiLength || kind == Shaping::kL1Exact || kind == Shaping::kL1Max ||
+         kind == Shaping::kDast || kind == Shaping::kCosine || kind == Shaping::kSerialDecay;
+}
+
+// The source that says whether a row is right, for filters and shaping: the first rule, else the
+// first of all.
+const RewardSourceSpec* AccuracySource(const AlgorithmSpec& spec) {
+  for (const RewardSourceSpec& source : spec.sources) {
+    if (IsRule(source.name)) return &source;
+  }
+  return spec.sources.empty() ? nullptr : &spec.sources.front();
+}
+
+absl::Status ValidateCorrectness(const AlgorithmSpec& spec) {
+  const RewardSourceSpec* source = AccuracySource(spec);
+  if (source == nullptr || !IsGraded(source->name)) return absl::OkStatus();
+  if (spec.prompt_filter.kind == PromptFilter::kDynamic ||
+      spec.prompt_filter.kind == PromptFilter::kBand) {
+    return Invalid("algorithm.filter.prompts: ", NameOf(spec.prompt_filter.kind),
+                   " looks at how many rows are right, which algorithm.reward.sources ",
+                   NameOf(source->name), " does not say; set filter.prompts: none");
+  }
+  for (const ShapingSpec& shaping : spec.shaping) {
+    if (!NeedsCorrectness(shaping.kind)) continue;
+    return Invalid("algorithm.reward.shaping: ", NameOf(shaping.kind),
+                   " asks whether a row is right, which algorithm.reward.sources ",
+                   NameOf(source->name), " does not say");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateShaping(const AlgorithmSpec& spec, const AlgorithmContext& context,
+                             std::vector<std::string>* warnings) {
+  const auto count = [&](Shaping kind) {
+    return std::count_if(spec.shaping.begin(), spec.shaping.end(),
+                         [&](const ShapingSpec& shaping) { return shaping.kind == kind; });
+  };
+  if (count(Shaping::kL1Exact) + count(Shaping::kL1Max) > 1) {
+    return Invalid(
+        "algorithm.reward.shaping: l1_exact and l1_max each put a length into the prompt; keep "
+        "one of them");
+  }
+  const bool decays = count(Shaping::kSerialDecay) > 0;
+  if (decays && !context.has_serial_groups) {
+    return Invalid(
+        "algorithm.reward.shaping: serial_decay ranks the exits of a serial group; set "
+        "rollout.serial");
+  }
+  if (context.has_serial_groups && context.group_size < 2) {
+    return Invalid(
+        "rollout.serial: needs rollout.group_size >= 2, a whole response and an exit; "
+        "found ",
+        context.group_size);
+  }
+  if (context.has_serial_groups && !decays && warnings != nullptr) {
+    warnings->push_back(
+        "rollout.serial: without algorithm.reward.shaping serial_decay an early exit earns no more "
+        "than a late one");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateSealed(const RewardSourceSpec& source) {
+  if (!IsRule(source.name) && source.name != RewardSource::kIncorrectLabel) {
+    return absl::OkStatus();
+  }
+  return Invalid("data.sealed_labels: algorithm.reward.sources ", NameOf(source.name),
+                 " (and `task`) needs the answers that are sealed; use a source without labels, "
+                 "such as majority_online or semantic_frequency, or set data.sealed_labels: false");
 }
 
 absl::Status ValidateSources(const AlgorithmSpec& spec, const AlgorithmContext& context) {
   for (const RewardSourceSpec& source : spec.sources) {
-    if (IsSpurious(source.name) && !context.spurious_flag) {
-      return Invalid("algorithm.reward.sources: ", NameOf(source.name),
+    if (IsSpurious(source) && !context.spurious_flag) {
+      return Invalid("algorithm.reward.sources: ", source.inverse ? "the inverse of " : "",
+                     NameOf(source.name),
                      " does not see the truth; set run.spurious: true so that the report says so");
+    }
+    if (context.sealed_labels) COHORT_RETURN_IF_ERROR(ValidateSealed(source));
+    const bool entropy =
+        source.name == RewardSource::kNegEntropyMean || source.name == RewardSource::kNegEntropySum;
+    if (entropy && context.temperature != 1) {
+      return Invalid("algorithm.reward.sources: ", NameOf(source.name),
+                     " is the entropy at temperature 1; set rollout.temperature to 1, found ",
+                     context.temperature);
     }
     if (source.name == RewardSource::kImplicitPrm && !context.has_process_model) {
       return Invalid(
@@ -294,6 +399,21 @@ absl::Status ValidateObjective(const AlgorithmSpec& spec) {
   return absl::OkStatus();
 }
 
+// Format rewards alone are one of the spurious rewards, too (section 7.8).
+void WarnOfNoTruth(const AlgorithmSpec& spec, const AlgorithmContext& context,
+                   std::vector<std::string>* warnings) {
+  if (warnings == nullptr || context.spurious_flag || spec.sources.empty()) return;
+  const bool format_only =
+      std::all_of(spec.sources.begin(), spec.sources.end(), [](const RewardSourceSpec& source) {
+        return source.name == RewardSource::kFormatBoxed || source.name == RewardSource::kContains;
+      });
+  if (format_only) {
+    warnings->push_back(
+        "algorithm.reward.sources: nothing but the form of a response is rewarded; set "
+        "run.spurious: true so that the report says so");
+  }
+}
+
 absl::Status ValidateAggregation(const AggregationSpec& agg) {
   if (agg.mode == Aggregation::kSeqMeanTokenSumConst && !(agg.constant > 0)) {
     return Invalid("algorithm.agg.constant: seq_mean_token_sum_const needs C > 0; found ",
@@ -334,6 +454,9 @@ absl::Status ValidateAlgorithm(const AlgorithmSpec& spec, const AlgorithmContext
   COHORT_RETURN_IF_ERROR(ValidateSources(spec, context));
   COHORT_RETURN_IF_ERROR(ValidateProcess(spec));
   COHORT_RETURN_IF_ERROR(ValidateObjective(spec));
+  COHORT_RETURN_IF_ERROR(ValidateShaping(spec, context, warnings));
+  COHORT_RETURN_IF_ERROR(ValidateCorrectness(spec));
+  WarnOfNoTruth(spec, context, warnings);
   COHORT_RETURN_IF_ERROR(ValidateAggregation(spec.agg));
   return ValidateOffPolicy(spec.offpolicy);
 }

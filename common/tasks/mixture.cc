@@ -98,14 +98,15 @@ absl::StatusOr<std::unique_ptr<PromptMixture>> PromptMixture::Create(std::vector
 absl::StatusOr<Prompt> PromptMixture::At(uint64_t ordinal) const {
   const Turn& turn = period_[ordinal % period_.size()];
   const PromptSource& source = *parts_[turn.part].source;
+  const Split split = parts_[turn.part].split;
   uint64_t index = ordinal / period_.size() * turns_[turn.part] + turn.rank;
-  if (const uint64_t size = source.Size(Split::kTrain); size != kEndless) {
+  if (const uint64_t size = source.Size(split); size != kEndless) {
     const uint64_t position = index % size;
     const uint64_t epoch = index / size;
     // The part number keeps two sources of equal size from sharing their order.
     index = shuffle_ ? PermutedIndex(seed_ + turn.part, epoch, size, position) : position;
   }
-  COHORT_ASSIGN_OR_RETURN(Prompt prompt, source.At(index, Split::kTrain));
+  COHORT_ASSIGN_OR_RETURN(Prompt prompt, source.At(index, split));
   prompt.ordinal = ordinal;
   return prompt;
 }

@@ -6,8 +6,10 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/base/hash.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
@@ -49,6 +51,13 @@ class TaskRules {
   virtual void Write(const Operands& operands, CounterRng* rng, Prompt* prompt,
                      json* columns) const = 0;
   virtual std::string reward() const { return "rule_last_integer"; }
+  // A wrong answer that somebody might give, the same for the same prompt (algorithms.md 7.8).
+  virtual std::string WrongAnswer(const std::string& answer, CounterRng* rng) const {
+    constexpr int64_t kSlips[] = {-10, -2, -1, 1, 2, 10};
+    int64_t value = 0;
+    if (!absl::SimpleAtoi(answer, &value)) return answer + "1";
+    return absl::StrCat(value + kSlips[rng->Below(std::size(kSlips))]);
+  }
   virtual bool IsHeldout(const Operands& operands) const {
     return OperandHash(name_, operands) % kHeldoutShare == 0;
   }
@@ -198,6 +207,19 @@ class SortingRules final : public TaskRules {
  public:
   using TaskRules::TaskRules;
   std::string reward() const override { return "rule_sorting"; }
+  // Two neighbours swapped; where all are equal, one of them is forgotten.
+  std::string WrongAnswer(const std::string& answer, CounterRng* rng) const override {
+    std::vector<std::string> numbers = absl::StrSplit(answer, ' ');
+    const size_t start = rng->Below(numbers.size());
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      const size_t at = (start + i) % (numbers.size() - 1);
+      if (numbers[at] == numbers[at + 1]) continue;
+      std::swap(numbers[at], numbers[at + 1]);
+      return absl::StrJoin(numbers, " ");
+    }
+    numbers.pop_back();
+    return absl::StrJoin(numbers, " ");
+  }
   Operands Draw(CounterRng* rng) const override {
     Operands numbers(static_cast<size_t>(rng->Between(3, 6)));
     for (int64_t& number : numbers) number = rng->Between(0, 99);
@@ -306,6 +328,7 @@ class ProceduralSource final : public PromptSource {
     json columns = json::object();
     rules_->Write(operands, rng, &prompt, &columns);
     columns["answer"] = prompt.answer;
+    columns["incorrect_answer"] = rules_->WrongAnswer(prompt.answer, rng);
     prompt.ordinal = index;
     prompt.source = name_;
     prompt.reward = reward_;

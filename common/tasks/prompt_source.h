@@ -81,6 +81,7 @@ class PromptMixture {
   struct Part {
     std::unique_ptr<PromptSource> source;
     double weight = 1;  // > 0, relative to the others
+    Split split = Split::kTrain;
   };
   static absl::StatusOr<std::unique_ptr<PromptMixture>> Create(std::vector<Part> parts,
                                                                uint64_t seed, bool shuffle = true);

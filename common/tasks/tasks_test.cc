@@ -95,6 +95,31 @@ TEST(ProceduralTest, APromptDependsOnSeedAndIndexOnly) {
   }
 }
 
+TEST(ProceduralTest, AWrongAnswerIsWrongAndAlwaysTheSame) {
+  for (const std::string& name : TaskNames()) {
+    COHORT_ASSERT_OK_AND_ASSIGN(const auto source, MakeSource(Task(name)));
+    for (uint64_t i = 0; i < 50; ++i) {
+      const json columns = json::parse(source->At(i, Split::kTrain)->columns_json);
+      EXPECT_NE(columns["answer"], columns["incorrect_answer"]) << name;
+      EXPECT_EQ(columns, json::parse(source->At(i, Split::kTrain)->columns_json));
+    }
+  }
+}
+
+TEST(MixtureTest, APartCanDrawFromTheHeldoutPrompts) {
+  std::vector<PromptMixture::Part> parts(1);
+  parts[0].source = *MakeSource(Task("addition-1"));
+  parts[0].split = Split::kHeldout;
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto mixture, PromptMixture::Create(std::move(parts), 5));
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto source, MakeSource(Task("addition-1")));
+  std::set<std::multiset<int>> heldout, drawn;
+  for (uint64_t i = 0; i < 20; ++i) {
+    heldout.insert(Numbers(*source->At(i, Split::kHeldout)));
+    drawn.insert(Numbers(*mixture->At(i)));
+  }
+  EXPECT_EQ(drawn, heldout);
+}
+
 TEST(ProceduralTest, AnUnknownTaskNamesTheValidOnes) {
   EXPECT_THAT(MakeSource(Task("addition-9")),
               StatusIs(absl::StatusCode::kInvalidArgument,

@@ -12,6 +12,9 @@ const MetricInfo kLearnerWeightVersion{"cohort_learner_weight_version", kG,
                                        "Newest published weight version."};
 const MetricInfo kLearnerLastStepTimestamp{"cohort_learner_last_step_timestamp_seconds", kG,
                                            "Unix time at the end of the last step."};
+const MetricInfo kLearnerPaused{"cohort_learner_paused", kG,
+                                "1 while the run is paused: no prompts are left to try for the "
+                                "next batch, see the log."};
 const MetricInfo kLearnerPhaseSeconds{
     "cohort_learner_phase_seconds_total", kC,
     "Seconds the learner spent in each phase; the phases add up to wall time."};
@@ -118,6 +121,7 @@ const MetricInfo kRunInfo{"cohort_run_info", kG,
 
 absl::Span<const MetricInfo* const> Catalogue() {
   static const MetricInfo* const kAll[] = {&kLearnerStep,
+                                           &kLearnerPaused,
                                            &kLearnerWeightVersion,
                                            &kLearnerLastStepTimestamp,
                                            &kLearnerPhaseSeconds,

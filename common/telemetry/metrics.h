@@ -94,6 +94,7 @@ namespace metric {
 
 // L: progress
 extern const MetricInfo kLearnerStep;
+extern const MetricInfo kLearnerPaused;
 extern const MetricInfo kLearnerWeightVersion;
 extern const MetricInfo kLearnerLastStepTimestamp;
 extern const MetricInfo kLearnerPhaseSeconds;  // phase

@@ -56,6 +56,12 @@ TEST(RankChannel, ACommandSurvivesTheWire) {
   EXPECT_EQ(command.groups[0].rows[1].tokens, groups[0].rows[1].tokens);
 }
 
+TEST(RankChannel, RanksCanBeAskedToWait) {
+  COHORT_ASSERT_OK_AND_ASSIGN(const RankCommand command,
+                              DecodeCommand(EncodeCommand(RankCommand::Kind::kWait, 3, {})));
+  EXPECT_EQ(command.kind, RankCommand::Kind::kWait);
+}
+
 TEST(RankChannel, BytesThatAreNoCommandAreRefused) {
   const std::string bytes = EncodeCommand(RankCommand::Kind::kTrain, 1, {{GroupOf({1})}});
   for (size_t size = 0; size < bytes.size(); ++size) {
@@ -198,6 +204,37 @@ void StopTwice() {
 TEST(StopWatcherDeathTest, ASecondSignalEndsTheProcessWhateverTheFirstOneWaitsFor) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(StopTwice(), testing::ExitedWithCode(130), "second signal");
+}
+
+TEST(TrainingConfig, BoundsTheSearchForPrompts) {
+  const auto options = [](const std::string& filter) {
+    return MakeDispatcherOptions(
+        Config(absl::StrCat("model: {path: m}\ndata: {task: addition-1}\n"
+                            "learner: {prompts_per_step: 10}\nalgorithm: {filter: {",
+                            filter, "}}\n")));
+  };
+  EXPECT_EQ(options("").max_prompts_per_batch, 100);
+  EXPECT_EQ(options("gate: fewer_clusters_than_n").max_prompts_per_batch, 100);
+  EXPECT_EQ(options("prompts: {band: {max_rounds: 2}}").limit_field,
+            "algorithm.filter.prompts.band.max_rounds");
+  const Dispatcher::Options min_valid = options("prompts: {min_valid: {frac: 0.6}}");
+  EXPECT_EQ(min_valid.max_prompts_per_batch, 200);
+  EXPECT_EQ(min_valid.max_degenerate, 4);
+  EXPECT_EQ(min_valid.degenerate(GroupOf({1, 1})), OrdinalEnd::kAllRight);
+  EXPECT_EQ(min_valid.degenerate(GroupOf({0, 0})), OrdinalEnd::kAllWrong);
+  EXPECT_EQ(min_valid.degenerate(GroupOf({1, 0})), std::nullopt);
+}
+
+TEST(TrainingConfig, ALengthLimitHoldsFromItsStepOn) {
+  const v1::RunConfig config = Config(
+      "model: {path: m}\ndata: {task: addition-1}\n"
+      "rollout: {max_new_tokens: 40, length_schedule: [{from_step: 3, max_new_tokens: 30}, "
+      "{from_step: 5, max_new_tokens: 20}]}\n");
+  std::vector<int32_t> limits;
+  for (int64_t step = 0; step < 6; ++step) {
+    limits.push_back(MakeDispatcherOptions(config).max_new_tokens(step));
+  }
+  EXPECT_THAT(limits, testing::ElementsAre(40, 40, 30, 30, 20, 20));
 }
 
 TEST(RunTotals, SurviveACheckpoint) {

@@ -1,15 +1,21 @@
 #include "services/learner/prompt_feed.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/log.h"
+#include "common/base/rng.h"
 #include "common/base/status_macros.h"
+#include "common/rl/signals.h"
+#include "common/text/json.h"
 
 namespace cohort {
 namespace {
 
 constexpr uint64_t kEndlessEvalPrompts = 64;
+constexpr uint64_t kLengthStream = 0x6c656e677468u;    // apart from the sampler's numbers
 constexpr uint64_t kEvalOrdinals = uint64_t{1} << 32;  // per evaluation source
 
 int64_t PromptLimit(const v1::RunConfig& config, int64_t max_context, int64_t new_tokens) {
@@ -21,21 +27,27 @@ int64_t PromptLimit(const v1::RunConfig& config, int64_t max_context, int64_t ne
   return asked > 0 ? std::min(asked, left) : left;
 }
 
-SamplePlan TrainPlan(const v1::RunConfig& config) {
-  SamplePlan plan;
-  plan.temperature = static_cast<float>(config.rollout().temperature());
-  plan.top_p = static_cast<float>(config.rollout().top_p());
-  plan.top_k = config.rollout().top_k();
-  plan.max_new_tokens = config.rollout().max_new_tokens();
-  return plan;
-}
-
 SamplePlan EvalPlan(const v1::RunConfig& config) {
   SamplePlan plan;
   plan.temperature = static_cast<float>(config.eval().temperature());
   plan.max_new_tokens = config.eval().max_new_tokens() > 0 ? config.eval().max_new_tokens()
                                                            : config.rollout().max_new_tokens();
   return plan;
+}
+
+// algorithms.md 6.3: the request at the end of the prompt, and the column that tells the reward.
+absl::Status AskForLength(const v1::L1& request, bool maximum, uint64_t seed, uint64_t ordinal,
+                          Prompt* prompt, PromptFormat* format) {
+  CounterRng rng(seed ^ kLengthStream, ordinal);
+  const int64_t tokens = rng.Between(request.min_tokens(), request.max_tokens());
+  const std::string text =
+      absl::StrCat(maximum ? " Think for maximum " : " Think for ", tokens, " tokens.");
+  (format->prompt_suffix.empty() ? prompt->instruction : format->prompt_suffix) += text;
+  COHORT_ASSIGN_OR_RETURN(nlohmann::json columns,
+                          ParseJson(prompt->columns_json, "prompt columns"));
+  columns[kTargetTokens] = tokens;
+  COHORT_ASSIGN_OR_RETURN(prompt->columns_json, DumpJson(columns, "prompt columns"));
+  return absl::OkStatus();
 }
 
 template <typename Source>
@@ -53,16 +65,22 @@ SourceOptions OptionsOf(const Source& source, uint64_t seed) {
 }  // namespace
 
 PromptMaker::PromptMaker(const v1::RunConfig& config, const Tokenizer* tokenizer,
-                         int64_t max_context)
+                         RowPlanner planner, int64_t max_context)
     : config_(config),
       tokenizer_(tokenizer),
-      train_plan_(TrainPlan(config)),
+      planner_(std::move(planner)),
       eval_plan_(EvalPlan(config)),
-      max_prompt_tokens_(PromptLimit(config, max_context, train_plan_.max_new_tokens)),
+      max_prompt_tokens_(PromptLimit(config, max_context, planner_.LongestRow())),
       max_eval_prompt_tokens_(PromptLimit(config, max_context, eval_plan_.max_new_tokens)) {
   format_.chat_template = config.data().chat_template() && tokenizer->has_chat_template();
   format_.system_prompt = config.data().system_prompt();
   format_.prompt_suffix = config.data().prompt_suffix();
+  for (const v1::Shaping& shaping : config.algorithm().reward().shaping()) {
+    if (shaping.has_l1_exact()) request_ = shaping.l1_exact();
+    if (!shaping.has_l1_max()) continue;
+    request_ = shaping.l1_max();
+    request_maximum_ = true;
+  }
 }
 
 absl::StatusOr<std::unique_ptr<PromptMaker>> PromptMaker::Create(const v1::RunConfig& config,
@@ -73,7 +91,9 @@ absl::StatusOr<std::unique_ptr<PromptMaker>> PromptMaker::Create(const v1::RunCo
         absl::StrCat("data.chat_template is on, but ", config.model().path(),
                      " has no chat template; set data.chat_template: false"));
   }
-  std::unique_ptr<PromptMaker> maker(new PromptMaker(config, tokenizer, max_context));
+  COHORT_ASSIGN_OR_RETURN(RowPlanner planner, RowPlanner::Create(config, *tokenizer));
+  std::unique_ptr<PromptMaker> maker(
+      new PromptMaker(config, tokenizer, std::move(planner), max_context));
   COHORT_RETURN_IF_ERROR(maker->MakeMixture());
   COHORT_RETURN_IF_ERROR(maker->MakeEvaluation());
   return maker;
@@ -85,6 +105,7 @@ absl::Status PromptMaker::MakeMixture() {
     PromptMixture::Part part;
     COHORT_ASSIGN_OR_RETURN(part.source, MakeSource(OptionsOf(source, config_.run().seed())));
     part.weight = source.weight();
+    if (source.split() == "heldout") part.split = Split::kHeldout;
     parts.push_back(std::move(part));
   }
   COHORT_ASSIGN_OR_RETURN(mixture_, PromptMixture::Create(std::move(parts), config_.run().seed(),
@@ -119,13 +140,12 @@ absl::StatusOr<PromptMaker::EvalSet> PromptMaker::MakeEvalSet(const v1::EvalSour
   wanted = std::min(wanted, size);
   for (uint64_t i = 0; i < wanted; ++i) {
     COHORT_ASSIGN_OR_RETURN(const Prompt prompt, source->At(i, Split::kHeldout));
-    absl::StatusOr<PromptItem> item = Encode(prompt, max_eval_prompt_tokens_);
+    absl::StatusOr<PromptItem> item = Encode(prompt, first_ordinal + i, max_eval_prompt_tokens_);
     if (absl::IsOutOfRange(item.status())) {
       ++set.too_long;
       continue;
     }
     COHORT_RETURN_IF_ERROR(item.status());
-    item->ordinal = first_ordinal + i;
     item->purpose = Purpose::kEval;
     item->plans.assign(static_cast<size_t>(config_.eval().samples()), eval_plan_);
     set.items.push_back(*std::move(item));
@@ -133,13 +153,19 @@ absl::StatusOr<PromptMaker::EvalSet> PromptMaker::MakeEvalSet(const v1::EvalSour
   return set;
 }
 
-absl::StatusOr<PromptItem> PromptMaker::Encode(const Prompt& prompt,
+absl::StatusOr<PromptItem> PromptMaker::Encode(Prompt prompt, uint64_t ordinal,
                                                int64_t max_prompt_tokens) const {
+  PromptFormat format = format_;
+  if (request_) {
+    COHORT_RETURN_IF_ERROR(
+        AskForLength(*request_, request_maximum_, config_.run().seed(), ordinal, &prompt, &format));
+  }
   PromptItem item;
+  item.ordinal = ordinal;
   item.source = prompt.source;
   item.reward = prompt.reward;
   item.columns_json = prompt.columns_json;
-  COHORT_ASSIGN_OR_RETURN(item.prompt_ids, EncodePrompt(prompt, format_, *tokenizer_));
+  COHORT_ASSIGN_OR_RETURN(item.prompt_ids, EncodePrompt(prompt, format, *tokenizer_));
   const auto length = static_cast<int64_t>(item.prompt_ids.size());
   if (length == 0) {
     return absl::InvalidArgumentError(
@@ -151,12 +177,28 @@ absl::StatusOr<PromptItem> PromptMaker::Encode(const Prompt& prompt,
 }
 
 absl::StatusOr<PromptItem> PromptMaker::Train(uint64_t ordinal) const {
-  COHORT_ASSIGN_OR_RETURN(const Prompt prompt, mixture_->At(ordinal));
-  COHORT_ASSIGN_OR_RETURN(PromptItem item, Encode(prompt, max_prompt_tokens_));
-  item.ordinal = ordinal;
+  COHORT_ASSIGN_OR_RETURN(Prompt prompt, mixture_->At(ordinal));
+  COHORT_ASSIGN_OR_RETURN(PromptItem item, Encode(std::move(prompt), ordinal, max_prompt_tokens_));
   item.purpose = Purpose::kTrain;
-  item.plans.assign(static_cast<size_t>(config_.rollout().group_size()), train_plan_);
+  item.plans = planner_.For(ordinal);
+  if (config_.data().sealed_labels()) {
+    COHORT_ASSIGN_OR_RETURN(item.columns_json, Seal(item.columns_json));
+  }
   return item;
+}
+
+// An allow-list: a file's own columns may hold the answer under any name.
+absl::StatusOr<std::string> PromptMaker::Seal(const std::string& columns_json) const {
+  COHORT_ASSIGN_OR_RETURN(const nlohmann::json columns, ParseJson(columns_json, "prompt columns"));
+  std::set<std::string> allowed = {kTargetTokens};
+  for (const v1::RewardComponent& source : config_.algorithm().reward().sources()) {
+    if (source.name() == "majority_offline") allowed.insert(source.column());
+  }
+  nlohmann::json sealed = nlohmann::json::object();
+  for (const std::string& name : allowed) {
+    if (const auto column = columns.find(name); column != columns.end()) sealed[name] = *column;
+  }
+  return DumpJson(sealed, "prompt columns");
 }
 
 }  // namespace cohort

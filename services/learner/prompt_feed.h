@@ -1,9 +1,10 @@
-// From data sources to prompts that can be leased: mixture, chat template, length limit, and one
-// sample plan per row.
+// From data sources to prompts that can be leased: mixture, length request, chat template, length
+// limit, sealed labels, and the sample plans (row_plans.h).
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "common/dispatch/dispatcher.h"
 #include "common/tasks/prompt_source.h"
 #include "common/text/tokenizer.h"
+#include "services/learner/row_plans.h"
 
 namespace cohort {
 
@@ -24,7 +26,8 @@ class PromptMaker {
                                                              const Tokenizer* tokenizer,
                                                              int64_t max_context);
 
-  // OutOfRange: longer than the limit; the message says by how much.
+  // OutOfRange: longer than the limit; the message says by how much. With data.sealed_labels its
+  // columns are those that a reward source names, and nothing else.
   absl::StatusOr<PromptItem> Train(uint64_t ordinal) const;
 
   // The held-out prompts of one evaluation source, longer ones left out and counted.
@@ -38,17 +41,23 @@ class PromptMaker {
   int64_t max_eval_prompt_tokens() const { return max_eval_prompt_tokens_; }
 
  private:
-  PromptMaker(const v1::RunConfig& config, const Tokenizer* tokenizer, int64_t max_context);
+  PromptMaker(const v1::RunConfig& config, const Tokenizer* tokenizer, RowPlanner planner,
+              int64_t max_context);
   absl::Status MakeMixture();
   absl::Status MakeEvaluation();
   absl::StatusOr<EvalSet> MakeEvalSet(const v1::EvalSource& source, uint64_t first_ordinal) const;
-  absl::StatusOr<PromptItem> Encode(const Prompt& prompt, int64_t max_prompt_tokens) const;
+  absl::StatusOr<PromptItem> Encode(Prompt prompt, uint64_t ordinal,
+                                    int64_t max_prompt_tokens) const;
+  absl::StatusOr<std::string> Seal(const std::string& columns_json) const;
 
   const v1::RunConfig config_;
   const Tokenizer* const tokenizer_;
-  const SamplePlan train_plan_, eval_plan_;
+  const RowPlanner planner_;
+  const SamplePlan eval_plan_;
   const int64_t max_prompt_tokens_, max_eval_prompt_tokens_;  // beside the plans' new tokens
   PromptFormat format_;
+  std::optional<v1::L1> request_;  // prompts ask for a length
+  bool request_maximum_ = false;   // "at most" rather than "about"
   std::unique_ptr<PromptMixture> mixture_;
   std::vector<EvalSet> evaluation_;
 };

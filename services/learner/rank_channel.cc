@@ -70,8 +70,8 @@ absl::StatusOr<RankCommand> DecodeCommand(absl::string_view bytes) {
   Cursor cursor(bytes);
   RankCommand command;
   COHORT_ASSIGN_OR_RETURN(const absl::string_view kind, cursor.Bytes(1));
-  if (kind[0] != static_cast<char>(RankCommand::Kind::kTrain) &&
-      kind[0] != static_cast<char>(RankCommand::Kind::kStop)) {
+  if (kind[0] < static_cast<char>(RankCommand::Kind::kTrain) ||
+      kind[0] > static_cast<char>(RankCommand::Kind::kWait)) {
     return absl::InvalidArgumentError(
         absl::StrCat("rank command: unknown kind ", static_cast<int>(kind[0])));
   }
@@ -102,6 +102,7 @@ absl::Status FollowRankZero(Collective& collective, Trainer& trainer) {
       COHORT_RETURN_IF_ERROR(collective.BroadcastBytes(bytes, 0, "command of rank 0"));
       COHORT_ASSIGN_OR_RETURN(const RankCommand command, DecodeCommand(bytes));
       if (command.kind == RankCommand::Kind::kStop) return absl::OkStatus();
+      if (command.kind == RankCommand::Kind::kWait) continue;
       COHORT_RETURN_IF_ERROR(Obey(command, trainer));
     }
   };

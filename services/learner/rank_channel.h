@@ -16,7 +16,7 @@
 namespace cohort {
 
 struct RankCommand {
-  enum class Kind : uint8_t { kTrain = 1, kStop = 2 };
+  enum class Kind : uint8_t { kTrain = 1, kStop = 2, kWait = 3 };  // kWait: for the next one
   Kind kind = Kind::kStop;
   int64_t version = 0;        // kTrain: of the weights in the model
   std::vector<Group> groups;  // kTrain

@@ -13,6 +13,7 @@
 #include "common/telemetry/metric_names.h"
 #include "common/train/batch.h"
 #include "common/train/non_finite.h"
+#include "services/learner/training_config.h"
 
 namespace cohort {
 namespace {
@@ -235,6 +236,9 @@ MetricRow RunReporter::MakeRow(const StepLine& line) const {
     SetMismatch(*line.report, &row);
     SetThroughput(line, &row);
     SetGroups(line, &row);
+  }
+  if (line.report != nullptr && !config_.rollout().length_schedule().empty()) {
+    row.Set("rollout/max_new_tokens", LengthLimitAt(config_.rollout(), line.step - 1));
   }
   row.Set(metric::kWeightsVersion, line.version);
   row.SetText(metric::kWeightsHash, line.weights_hash);

@@ -26,6 +26,8 @@ namespace cohort {
 namespace {
 
 constexpr int kMaxSilentSteps = 10;
+constexpr char kPhasePaused[] = "paused";
+constexpr absl::Duration kPauseSlice = absl::Seconds(10);
 constexpr char kPhaseTrain[] = "train";  // in status; split by the step's report afterwards
 constexpr absl::Duration kRankZeroStops = absl::Seconds(30);  // after a signal to all ranks
 
@@ -52,6 +54,7 @@ class LearnerRun {
   absl::Status Train();
   absl::Status OneStep();
   absl::StatusOr<DispatchBatch> TakeBatch();
+  absl::StatusOr<DispatchBatch> Pause(const absl::Status& why);
   absl::StatusOr<StepReport> TrainOn(const DispatchBatch& batch);
   absl::Status CheckVerdicts(const StepReport& report);
   absl::Status Evaluate(std::vector<EvalResult>* results);
@@ -208,8 +211,39 @@ absl::StatusOr<StepReport> LearnerRun::TrainOn(const DispatchBatch& batch) {
 absl::StatusOr<DispatchBatch> LearnerRun::TakeBatch() {
   timer_.Enter(metric::kPhaseWaitBatch);
   Dispatcher& dispatcher = serving_->dispatcher();
-  return WaitWhileGroupsArrive(dispatcher, Patience(),
-                               [&](absl::Time d) { return dispatcher.TakeBatch(step(), d); });
+  absl::StatusOr<DispatchBatch> batch = WaitWhileGroupsArrive(
+      dispatcher, Patience(), [&](absl::Time d) { return dispatcher.TakeBatch(step(), d); });
+  const bool pauses = config().algorithm().filter().on_exhausted() == v1::EXHAUSTED_PAUSE;
+  if (!absl::IsResourceExhausted(batch.status()) || !pauses) return batch;
+  return Pause(batch.status());
+}
+
+// No prompts are left to try for this batch. Nothing is lost while somebody decides: no further
+// prompt is leased, and the run waits until it is stopped; resumed, it tries again. What was on its
+// way may still fill the batch.
+absl::StatusOr<DispatchBatch> LearnerRun::Pause(const absl::Status& why) {
+  if (step() > saved_step_) SaveCheckpoint();
+  const PhaseTimer::Scope phase(&timer_, kPhasePaused);
+  const auto paused = [&](double on) {
+    reporter_->registry().Gauge(metric::kLearnerPaused).Set(on);
+  };
+  paused(1);
+  COHORT_LOG(ERROR) << why.message() << ". The run is paused: stop it (Ctrl-C or SIGTERM) and "
+                    << "resume it with --resume and the changed value; "
+                    << "algorithm.filter.on_exhausted: stop would end it instead";
+  while (!serving_->dispatcher().WaitClosed(absl::Now() + std::min(kPauseSlice, Patience() / 2))) {
+    absl::StatusOr<DispatchBatch> batch = serving_->dispatcher().TakeBatch(step(), absl::Now());
+    if (!absl::IsResourceExhausted(batch.status())) {
+      paused(0);
+      COHORT_LOG(INFO) << "groups that were on their way filled the batch: the run goes on";
+      return batch;
+    }
+    // The other ranks wait for a command, with a limit.
+    const absl::Status sent = SendCommand(*parts_.collective, RankCommand::Kind::kWait, step(), {});
+    ranks_follow_ = sent.ok();
+    COHORT_RETURN_IF_ERROR(sent);
+  }
+  return absl::CancelledError("stopped while paused");
 }
 
 bool LearnerRun::EvaluationDue() const {

@@ -1,6 +1,8 @@
 #include "services/learner/training_config.h"
 
 #include <algorithm>
+#include <cmath>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
@@ -11,10 +13,6 @@
 
 namespace cohort {
 namespace {
-
-// Batches' worth of prompts tried for one batch where no filter says so: what cannot be scored or
-// sampled ends the run instead of drawing prompts for ever.
-constexpr int64_t kRoundsWithoutFilter = 10;
 
 LrSchedule MapSchedule(v1::Schedule schedule) {
   switch (schedule) {
@@ -109,6 +107,50 @@ bool GateOpen(const GateSpec& gate, const Group& group) {
              : entropy->second > gate.entropy_low && entropy->second < gate.entropy_high;
 }
 
+// How many batches' worth of prompts are tried for one batch, and which field says so.
+struct SamplingLimit {
+  int64_t rounds = 0;
+  std::string field;
+};
+
+SamplingLimit LimitOf(const v1::Filter& filter) {
+  const v1::PromptFilter& prompts = filter.prompts();
+  if (prompts.has_dynamic()) {
+    return {prompts.dynamic().max_rounds(), "algorithm.filter.prompts.dynamic.max_rounds"};
+  }
+  if (prompts.has_band()) {
+    return {prompts.band().max_rounds(), "algorithm.filter.prompts.band.max_rounds"};
+  }
+  if (prompts.has_min_valid()) {
+    return {prompts.min_valid().max_tries(), "algorithm.filter.prompts.min_valid.max_tries"};
+  }
+  return {filter.max_rounds(), "algorithm.filter.max_rounds"};
+}
+
+// A group whose rewards are all equal, by how right its rows are (algorithms.md 3.8).
+std::optional<OrdinalEnd> EndOfDegenerate(const Group& group, const RewardScaleSpec& scale) {
+  double low = HUGE_VAL, high = -HUGE_VAL, accuracy = 0, rows = 0;
+  for (const Row& row : group.rows) {
+    if (row.role != RowRole::kTrain || !Scorable(row)) continue;
+    low = std::min(low, row.reward);
+    high = std::max(high, row.reward);
+    accuracy += RowAccuracy(group, row, scale);
+    rows += 1;
+  }
+  if (low < high) return std::nullopt;
+  if (accuracy >= rows) return OrdinalEnd::kAllRight;
+  return accuracy <= 0 ? OrdinalEnd::kAllWrong : OrdinalEnd::kBand;
+}
+
+void AddMinValid(const v1::RunConfig& config, Dispatcher::Options* options) {
+  const double frac = config.algorithm().filter().prompts().min_valid().frac();
+  const auto groups = static_cast<double>(options->groups_per_step);
+  options->max_degenerate = static_cast<int64_t>(std::floor(groups - frac * groups + 1e-9));
+  const v1::RewardScale& scale = config.algorithm().reward().scale();
+  const RewardScaleSpec spec{scale.correct(), scale.wrong(), scale.unparsable()};
+  options->degenerate = [spec](const Group& group) { return EndOfDegenerate(group, spec); };
+}
+
 }  // namespace
 
 absl::StatusOr<TrainerOptions> MakeTrainerOptions(const v1::RunConfig& config) {
@@ -153,12 +195,24 @@ Dispatcher::Options MakeDispatcherOptions(const v1::RunConfig& config) {
   options.consume_in_order = config.rollout().consume() == v1::CONSUME_ORDINAL;
   options.lease_duration = absl::Seconds(config.rollout().lease_seconds());
   options.last_step = config.run().steps();
-  const v1::PromptFilter& filter = config.algorithm().filter().prompts();
-  int64_t rounds = kRoundsWithoutFilter;
-  if (filter.has_dynamic()) rounds = filter.dynamic().max_rounds();
-  if (filter.has_band()) rounds = filter.band().max_rounds();
-  options.max_prompts_per_batch = rounds * options.groups_per_step;
+  const SamplingLimit limit = LimitOf(config.algorithm().filter());
+  options.max_prompts_per_batch = limit.rounds * options.groups_per_step;
+  options.limit_field = limit.field;
+  if (config.algorithm().filter().prompts().has_min_valid()) AddMinValid(config, &options);
+  if (!config.rollout().length_schedule().empty()) {
+    options.max_new_tokens = [rollout = config.rollout()](int64_t step) {
+      return LengthLimitAt(rollout, step);
+    };
+  }
   return options;
+}
+
+int32_t LengthLimitAt(const v1::RolloutSection& rollout, int64_t step) {
+  int32_t limit = rollout.max_new_tokens();
+  for (const v1::LengthLimit& entry : rollout.length_schedule()) {
+    if (step + 1 >= entry.from_step()) limit = entry.max_new_tokens();
+  }
+  return limit;
 }
 
 GroupFilter MakeGroupFilter(const AlgorithmSpec& spec) {

@@ -17,4 +17,8 @@ Dispatcher::Options MakeDispatcherOptions(const v1::RunConfig& config);
 // reward).
 GroupFilter MakeGroupFilter(const AlgorithmSpec& spec);
 
+// rollout.length_schedule: tokens per row of groups that are leased for the batch of `step` (from
+// 0).
+int32_t LengthLimitAt(const v1::RolloutSection& rollout, int64_t step);
+
 }  // namespace cohort

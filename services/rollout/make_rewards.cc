@@ -29,6 +29,8 @@ RewardComponent MakeComponent(const v1::RewardComponent& source, const v1::RunCo
   component.label = source.label();
   component.options.probability = source.p();
   component.options.text = source.text();
+  component.options.column = source.column();
+  component.inverse = source.inverse();
   component.options.pattern = source.pattern();
   component.options.after_thinking = source.after_thinking();
   component.options.compat_string = source.compat() == "string";
@@ -62,22 +64,72 @@ void AddRequired(const Sources& sources, std::vector<std::string>* required) {
   }
 }
 
+VoteTie MapTie(v1::VoteTie tie) {
+  switch (tie) {
+    case v1::TIE_FIRST:
+      return VoteTie::kFirst;
+    case v1::TIE_RANDOM:
+      return VoteTie::kRandom;
+    case v1::TIE_NONE:
+      return VoteTie::kNone;
+  }
+  return VoteTie::kFirst;
+}
+
+EntropySpan MapSpan(v1::EntropySpan span) {
+  switch (span) {
+    case v1::SPAN_ALL:
+      return EntropySpan::kAll;
+    case v1::SPAN_LAST_CHUNK:
+      return EntropySpan::kLastChunk;
+    case v1::SPAN_ANSWER:
+      return EntropySpan::kAnswer;
+  }
+  return EntropySpan::kAll;
+}
+
+GateSpec MapGate(const v1::Gate& gate) {
+  if (gate.has_fewer_clusters_than_n()) return {.kind = Gate::kFewerClustersThanN};
+  if (gate.has_entropy_band()) {
+    return {Gate::kEntropyBand, gate.entropy_band().lo(), gate.entropy_band().hi()};
+  }
+  return {};
+}
+
+// nullopt: a source that looks at one row at a time.
+std::optional<GroupSourceOptions> MakeGroupSource(const v1::RewardComponent& source,
+                                                  const v1::RunConfig& config) {
+  const std::optional<GroupSource> kind = GroupSourceOf(source.name());
+  if (!kind) return std::nullopt;
+  GroupSourceOptions options;
+  options.source = *kind;
+  options.n_votes = source.n_votes();
+  options.merge_equivalent = source.merge() == v1::MERGE_EQUIVALENCE;
+  options.tie = MapTie(source.tie());
+  options.gate = MapGate(config.algorithm().filter().gate());
+  options.span = MapSpan(source.span());
+  return options;
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RewardSet>> MakeRewards(const v1::RunConfig& config) {
-  std::vector<RewardComponent> components;
+absl::StatusOr<std::unique_ptr<GroupScorer>> MakeRewards(const v1::RunConfig& config) {
+  std::vector<ScoredComponent> components;
   for (const v1::RewardComponent& source : config.algorithm().reward().sources()) {
     if (source.name() == "implicit_prm") continue;  // the learner's own, algorithms.md section 9
-    components.push_back(MakeComponent(source, config));
-    if (source.name() == "service") components.back().scorer = MakeService(source, config);
+    components.push_back({MakeComponent(source, config), MakeGroupSource(source, config)});
+    if (source.name() == "service") components.back().row.scorer = MakeService(source, config);
   }
-  RewardSetOptions options;
+  GroupScorerOptions scoring;
+  scoring.run_seed = config.run().seed();
+  scoring.cluster = MapGate(config.algorithm().filter().gate()).kind != Gate::kNone;
+  RewardSetOptions& options = scoring.rewards;
   options.timeout = absl::Seconds(config.reward().timeout_seconds());
   options.threads = config.reward().threads();
   options.code = CodeLimits(config.reward().code());
   AddRequired(config.data().sources(), &options.required);
   AddRequired(config.eval().sources(), &options.required);
-  return RewardSet::Create(std::move(components), config.run().seed(), options);
+  return GroupScorer::Create(std::move(components), scoring);
 }
 
 }  // namespace cohort

@@ -5,12 +5,12 @@
 
 #include "absl/status/statusor.h"
 #include "cohort/v1/config.pb.h"
-#include "common/rewards/reward_set.h"
+#include "common/rewards/group_scorer.h"
 
 namespace cohort {
 
 // Without reward.sources (objective.entropy_direct) the data source's own reward, for evaluation.
 // Errors name the field: no interpreter for code_tests, a pattern that does not compile, ...
-absl::StatusOr<std::unique_ptr<RewardSet>> MakeRewards(const v1::RunConfig& config);
+absl::StatusOr<std::unique_ptr<GroupScorer>> MakeRewards(const v1::RunConfig& config);
 
 }  // namespace cohort

@@ -11,8 +11,8 @@
 
 namespace cohort {
 
-RewardRunner::RewardRunner(RewardSet* rewards, const Tokenizer* tokenizer, MetricRegistry* metrics,
-                           Done done, bool score_training)
+RewardRunner::RewardRunner(GroupScorer* rewards, const Tokenizer* tokenizer,
+                           MetricRegistry* metrics, Done done, bool score_training)
     : rewards_(rewards),
       tokenizer_(tokenizer),
       score_training_(score_training),
@@ -81,31 +81,13 @@ absl::Status RewardRunner::Score(ScoringJob* job) {
   COHORT_ASSIGN_OR_RETURN(const std::shared_ptr<const RewardPrompt> prompt,
                           MakeRewardPrompt(job->lease.columns_json, job->lease.reward,
                                            job->lease.group_id, std::move(text), group.prompt));
-  std::vector<RewardInput> inputs;
-  for (size_t row = 0; row < group.rows.size(); ++row) {
-    RewardInput input;
-    input.prompt = prompt;
-    input.row = static_cast<int32_t>(row);
-    input.response_tokens = static_cast<int32_t>(group.rows[row].tokens.size());
-    input.response_ids = group.rows[row].tokens;
-    input.truncated = group.rows[row].finish == FinishReason::kLength;
-    COHORT_ASSIGN_OR_RETURN(input.completion, tokenizer_->Decode(group.rows[row].tokens,
-                                                                 /*skip_special=*/true));
-    inputs.push_back(std::move(input));
-  }
-  std::vector<RowReward> scored = rewards_->Score(inputs);
-  group.reward_names = rewards_->names();
-  for (size_t row = 0; row < group.rows.size(); ++row) {
-    Row& out = group.rows[row];
-    out.rewards = std::move(scored[row].components);
-    out.reward = scored[row].total;
-    out.unscorable = scored[row].unscorable;
-    out.note = scored[row].note;
-    Count(scored[row], out.note);
-  }
+  const auto score = group.purpose == Purpose::kEval ? &GroupScorer::Judge : &GroupScorer::Score;
+  COHORT_ASSIGN_OR_RETURN(const std::vector<RowReward> scored,
+                          (rewards_->*score)(*tokenizer_, prompt, &group));
+  for (const RowReward& row : scored) Count(row, row.note);
   const absl::Duration spent = absl::Now() - start;
   group.timings.reward_seconds = absl::ToDoubleSeconds(spent);
-  if (!inputs.empty()) duration_.Observe(absl::ToDoubleSeconds(spent) / double(inputs.size()));
+  if (!scored.empty()) duration_.Observe(absl::ToDoubleSeconds(spent) / double(scored.size()));
   return absl::OkStatus();
 }
 

@@ -12,7 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/concurrency/bounded_queue.h"
-#include "common/rewards/reward_set.h"
+#include "common/rewards/group_scorer.h"
 #include "common/rl/group.h"
 #include "common/telemetry/metrics.h"
 #include "common/text/tokenizer.h"
@@ -35,7 +35,7 @@ class RewardRunner {
 
   // All outlive the runner.
   // `score_training` false: groups to train on get no reward (objective.entropy_direct).
-  RewardRunner(RewardSet* rewards, const Tokenizer* tokenizer, MetricRegistry* metrics, Done done,
+  RewardRunner(GroupScorer* rewards, const Tokenizer* tokenizer, MetricRegistry* metrics, Done done,
                bool score_training = true);
   ~RewardRunner();  // Stops at once.
   RewardRunner(const RewardRunner&) = delete;
@@ -54,7 +54,7 @@ class RewardRunner {
   absl::Status Score(ScoringJob* job);
   void Count(const RowReward& row, const std::string& note);
 
-  RewardSet* const rewards_;
+  GroupScorer* const rewards_;
   const Tokenizer* const tokenizer_;
   const bool score_training_;
   const Histogram duration_;

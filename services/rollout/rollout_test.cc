@@ -26,7 +26,7 @@ constexpr int kQueue = 64;  // of the runner
 class RewardRunnerTest : public testing::Test {
  protected:
   RewardRunnerTest() {
-    auto rewards = RewardSet::Create({{"random", 1, {}}}, 1);
+    auto rewards = GroupScorer::Create({{{"random", 1, {}}, std::nullopt}}, {});
     EXPECT_THAT(rewards, IsOk());
     rewards_ = *std::move(rewards);
     EXPECT_THAT(WriteTinyTokenizer(folder_.path()), IsOk());
@@ -66,7 +66,7 @@ class RewardRunnerTest : public testing::Test {
   TemporaryFolder folder_;
   MetricRegistry metrics_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::unique_ptr<RewardSet> rewards_;
+  std::unique_ptr<GroupScorer> rewards_;
   absl::Notification started_, go_on_;
   absl::Mutex mu_;
   std::vector<absl::Status> results_ ABSL_GUARDED_BY(mu_);

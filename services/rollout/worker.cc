@@ -75,7 +75,7 @@ class Worker {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<CausalLm> model_;
   std::unique_ptr<GroupGenerator> engine_;
-  std::unique_ptr<RewardSet> reward_set_;
+  std::unique_ptr<GroupScorer> scorer_;
   // The session client and the weight follower call into the loop; they end first.
   std::unique_ptr<RewardRunner> rewards_;
   std::unique_ptr<GenerationLoop> loop_;
@@ -111,7 +111,7 @@ absl::Status Worker::MakeEngine() {
   options.tokenizer = tokenizer_.get();
   options.em_inf = LogitSharpening(config_);
   COHORT_ASSIGN_OR_RETURN(engine_, GroupGenerator::Create(model_.get(), options));
-  COHORT_ASSIGN_OR_RETURN(reward_set_, MakeRewards(config_));
+  COHORT_ASSIGN_OR_RETURN(scorer_, MakeRewards(config_));
   return absl::OkStatus();
 }
 
@@ -163,7 +163,7 @@ void Worker::MakeLoop() {
   weights_ = std::make_unique<WeightFollower>(follow, std::move(live));
 
   rewards_ = std::make_unique<RewardRunner>(
-      reward_set_.get(), tokenizer_.get(), &metrics_,
+      scorer_.get(), tokenizer_.get(), &metrics_,
       [this](const absl::Status& status, ScoringJob job) { SendScored(status, std::move(job)); },
       /*score_training=*/!config_.algorithm().reward().sources().empty());
 
@@ -171,6 +171,7 @@ void Worker::MakeLoop() {
   options.max_rows = config_.rollout().max_batch_rows();
   options.weights_limit = absl::Seconds(config_.rollout().connect_seconds());
   options.stop_strings = {config_.rollout().stop().begin(), config_.rollout().stop().end()};
+  options.with_entropy = scorer_->needs_entropy();
   options.fail_lease = [this](GroupId group, v1::LeaseFailed::Reason reason,
                               const std::string& detail) {
     session_->FailLease(group, reason, detail);

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
@@ -268,6 +269,47 @@ TEST_F(LearnerProcess, NewTokensThatFillTheContextAreSaidInOneLine) {
   const auto learner = Learner(0, 1, {"--set", "rollout.max_new_tokens=100000"});
   EXPECT_EQ(learner->Wait(absl::Seconds(60)), 1);
   EXPECT_THAT(learner->Log(), HasSubstr("rollout.max_new_tokens: 100000 new tokens leave no room"));
+}
+
+TEST_F(LearnerProcess, ARunWithoutPromptsLeftPausesAndIsResumedWithAnotherLimit) {
+  // A random model is never right: dynamic sampling finds nothing.
+  const char kFilter[] = "algorithm.filter.prompts={dynamic: {max_rounds: 1}}";
+  WriteConfig(2);
+  auto rank0 = Learner(0, 2, {"--set", kFilter}), rank1 = Learner(1, 2, {"--set", kFilter});
+  auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] {
+    return absl::StrContains(rank0->Log(), "ALERT dynamic_sampling_exhausted");
+  })) << rank0->Log();
+  EXPECT_THAT(rank0->Log(), HasSubstr("algorithm.filter.prompts.dynamic.max_rounds"));
+  EXPECT_THAT(rank0->Log(), HasSubstr("The run is paused"));
+  EXPECT_EQ(rank0->Wait(absl::Milliseconds(500)), -1) << "it waits";
+  rank0->Signal(SIGTERM);
+  EXPECT_EQ(rank0->Wait(absl::Seconds(20)), 0) << rank0->Log();
+  EXPECT_EQ(rank1->Wait(absl::Seconds(20)), 0) << rank1->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+
+  unlink(Path("out/address").c_str());
+  auto learner = Learner(0, 1, {"--set", kFilter, "--set", "algorithm.filter.on_exhausted=stop"});
+  worker = Worker();
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 1) << learner->Log();
+  EXPECT_THAT(learner->Log(), HasSubstr("ALERT dynamic_sampling_exhausted"));
+}
+
+TEST_F(LearnerProcess, AVoteOfTheWorkersTrains) {
+  WriteConfig(2);
+  const auto learner = Learner(
+      0, 1,
+      {"--set", "run.spurious=true", "--set",
+       "algorithm.reward.sources=[{name: majority_online, n_votes: 9}, {name: neg_entropy_mean}]"});
+  const auto worker = Worker();
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  const std::vector<nlohmann::json> lines = Metrics();
+  ASSERT_EQ(lines.size(), 3U);
+  for (const char* key : {"signal/majority_ratio/mean", "signal/label_accuracy/mean",
+                          "signal/reward_accuracy/mean", "reward/neg_entropy_mean/mean"}) {
+    EXPECT_TRUE(lines[2].contains(key)) << key;
+  }
+  EXPECT_LT(lines[2]["reward/neg_entropy_mean/mean"].get<double>(), 0);
 }
 
 TEST_F(LearnerProcess, WhatIsWrongIsSaidInOneLine) {

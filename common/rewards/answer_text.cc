@@ -1,0 +1,86 @@
+#include "common/rewards/answer_text.h"
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/rewards/extract.h"
+#include "common/rewards/judges.h"
+#include "common/rewards/normalize.h"
+#include "common/rewards/reply.h"
+
+namespace cohort {
+namespace {
+
+using Text = std::optional<std::string>;
+
+constexpr size_t kBoxWindow = 100;  // characters; as JudgeDapo
+
+Text ReadMath(absl::string_view completion) { return ExtractBoxed(completion); }
+Text ReadGsm8k(absl::string_view completion) { return ExtractGsm8kStrict(completion, kNoWindow); }
+Text ReadInteger(absl::string_view completion) { return ExtractLastInteger(completion); }
+
+Text ReadDapo(absl::string_view completion) {
+  if (const Text answer = ExtractDapoAnswer(completion, kNoWindow)) {
+    return NormalizeMinerva(*answer);
+  }
+  return ExtractBoxed(LastCharacters(completion, kBoxWindow));
+}
+
+Text ReadReply(absl::string_view completion) { return ExtractReply(completion); }
+
+Text ReadNumber(absl::string_view completion) {
+  const std::string reply = ExtractReply(completion);
+  const auto number = ExtractLastNumber(reply);
+  return number ? Text(std::string(*number)) : std::nullopt;
+}
+
+Text ReadChoice(absl::string_view completion) {
+  const auto letter = ExtractChoice(completion);
+  return letter ? Text(std::string(1, *letter)) : std::nullopt;
+}
+
+struct Form {
+  const char* verifier;
+  Text (*read)(absl::string_view completion);
+  const char* before;  // what stands around an answer
+  const char* after;
+};
+constexpr Form kForms[] = {
+    {"rule_math", ReadMath, "\\boxed{", "}"}, {"rule_gsm8k", ReadGsm8k, "#### ", ""},
+    {"rule_dapo", ReadDapo, "Answer: ", ""},  {"rule_last_integer", ReadInteger, "", ""},
+    {"rule_sorting", ReadSorting, "", ""},    {"rule_countdown", ReadCountdown, "", ""},
+    {"rule_number", ReadNumber, "", ""},      {"rule_choice", ReadChoice, "\\boxed{", "}"},
+};
+constexpr Form kOther = {"", ReadReply, "\\boxed{", "}"};
+
+const Form& FormOf(absl::string_view verifier) {
+  for (const Form& form : kForms) {
+    if (verifier == form.verifier) return form;
+  }
+  return kOther;
+}
+
+}  // namespace
+
+Text ReadAnswer(absl::string_view verifier, absl::string_view completion) {
+  const Text found = FormOf(verifier).read(completion);
+  if (!found) return std::nullopt;
+  const absl::string_view answer = absl::StripAsciiWhitespace(*found);
+  return answer.empty() ? std::nullopt : Text(std::string(answer));
+}
+
+std::string WriteAnswer(absl::string_view verifier, absl::string_view answer) {
+  const Form& form = FormOf(verifier);
+  return absl::StrCat(form.before, answer, form.after);
+}
+
+std::shared_ptr<const RewardPrompt> WithAnswer(const RewardPrompt& prompt,
+                                               const std::string& answer) {
+  auto changed = std::make_shared<RewardPrompt>(prompt);
+  changed->answer = answer;
+  changed->answers = {answer};
+  return changed;
+}
+
+}  // namespace cohort
