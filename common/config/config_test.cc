@@ -401,7 +401,6 @@ INSTANTIATE_TEST_SUITE_P(
                   "the inverse of rule_math does not see the truth; set run.spurious: true"},
         std::pair{"algorithm.reward.sources=[{name:\tmajority_online,\tn_votes:\t-1}]",
                   "algorithm.reward.sources[0].n_votes: expected at least 0"},
-        std::pair{"algorithm.reward.sources=[contains]", "sources[0].text: contains needs"},
         std::pair{"algorithm.reward.sources=[neg_entropy_mean] rollout.temperature=0.6",
                   "neg_entropy_mean is the entropy at temperature 1; set rollout.temperature to 1"},
         std::pair{"algorithm.reward.sources=[seq_logprob] algorithm.filter.prompts=dynamic",

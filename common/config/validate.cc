@@ -339,7 +339,7 @@ void CheckShaping(const v1::RunConfig& config, Mistakes* out) {
   }
 }
 
-void CheckRewardSources(const v1::RunConfig& config, Mistakes* out) {
+void CheckVotesAndLabels(const v1::RunConfig& config, Mistakes* out) {
   for (int i = 0; i < config.algorithm().reward().sources_size(); ++i) {
     const v1::RewardComponent& source = config.algorithm().reward().sources(i);
     const std::string field = absl::StrCat("algorithm.reward.sources[", i, "]");
@@ -350,9 +350,6 @@ void CheckRewardSources(const v1::RunConfig& config, Mistakes* out) {
     if (truth && config.data().sealed_labels()) {
       out->Add(field, ".column: ", source.column(),
                " holds the answer that data.sealed_labels keeps from training");
-    }
-    if (source.name() == "contains" && source.text().empty()) {
-      out->Add(field, ".text: contains needs the text to look for");
     }
   }
 }
@@ -369,7 +366,7 @@ void CheckAlgorithm(const v1::RunConfig& config, std::vector<std::string>* warni
                     Mistakes* out) {
   CheckShaping(config, out);
   for (const std::string& line : NotAvailable(config)) out->Add(line);
-  CheckRewardSources(config, out);
+  CheckVotesAndLabels(config, out);
   CheckFilterLimits(config.algorithm().filter(), out);
   const absl::StatusOr<AlgorithmSpec> spec = ToAlgorithmSpec(config);
   const absl::Status valid =
