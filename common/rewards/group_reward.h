@@ -31,8 +31,8 @@ struct GroupSourceOptions {
   int64_t n_votes = 0;            // majority_online: the first so many answers vote; 0: all
   bool merge_equivalent = false;  // majority_online: equivalent answers vote together
   VoteTie tie = VoteTie::kFirst;
-  uint64_t seed = 0;  // of a random tie, with the group's id
-  GateSpec gate;      // semantic_frequency: all 0 where it closes
+  uint64_t seed = 0;   // of a random tie, with the group's id
+  GateSpec gate = {};  // semantic_frequency: all 0 where it closes
   EntropySpan span = EntropySpan::kAll;
 };
 

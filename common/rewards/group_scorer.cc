@@ -122,18 +122,6 @@ void GroupScorer::NameColumns() {
   }
 }
 
-std::unique_ptr<GroupScorer> GroupScorer::FromRewards(std::unique_ptr<RewardSet> rewards) {
-  std::unique_ptr<GroupScorer> scorer(new GroupScorer());
-  scorer->names_ = rewards->names();
-  for (const std::string& name : scorer->names_) {
-    scorer->components_.push_back({{name, 1, {}}, std::nullopt});
-    scorer->widths_.push_back(1);
-  }
-  scorer->judged_ = true;
-  scorer->rows_ = std::move(rewards);
-  return scorer;
-}
-
 // Of a row that only votes nothing is asked.
 std::vector<RowReward> GroupScorer::ScoreRows(const std::vector<RewardInput>& inputs,
                                               const Group& group) {

@@ -33,8 +33,6 @@ class GroupScorer {
  public:
   static absl::StatusOr<std::unique_ptr<GroupScorer>> Create(
       std::vector<ScoredComponent> components, const GroupScorerOptions& options);
-  // For row rewards of one's own; no group sources.
-  static std::unique_ptr<GroupScorer> FromRewards(std::unique_ptr<RewardSet> rewards);
 
   const std::vector<std::string>& names() const { return names_; }
   bool needs_entropy() const { return needs_entropy_; }

@@ -159,10 +159,11 @@ TEST_F(GroupScorerTest, EntropiesAreOfTheTokensOfTheirSpan) {
 }
 
 TEST_F(GroupScorerTest, SourcesAddUpInTheOrderOfTheConfiguration) {
-  std::vector<ScoredComponent> components = {
-      Source("majority_online", {}),
-      {{kTaskReward, 2, {}}, std::nullopt},
-      {{"random", 0, {.probability = 1}, /*inverse=*/true}, std::nullopt}};
+  std::vector<ScoredComponent> components = {Source("majority_online", {}),
+                                             {{kTaskReward, 2, {}}, std::nullopt},
+                                             {{"random", 0, {}}, std::nullopt}};
+  components[2].row.options.probability = 1;
+  components[2].row.inverse = true;
   components[0].row.weight = 0.5;
   components[0].row.inverse = true;
   const Group group = Score(components, GroupOf({"7", "8", "8"}));
@@ -173,9 +174,9 @@ TEST_F(GroupScorerTest, SourcesAddUpInTheOrderOfTheConfiguration) {
 }
 
 TEST_F(GroupScorerTest, ALabelOfAColumnIsJudgedByTheSourcesRules) {
-  const std::vector<ScoredComponent> components = {
-      {{"majority_offline", 1, {}}, std::nullopt},
-      {{"incorrect_label", 1, {.column = "bad"}}, std::nullopt}};
+  std::vector<ScoredComponent> components = {{{"majority_offline", 1, {}}, std::nullopt},
+                                             {{"incorrect_label", 1, {}}, std::nullopt}};
+  components[1].row.options.column = "bad";
   Group group = Score(components, GroupOf({"07", "8", "x"}),
                       {{"answer", "9"}, {"majority_answer", 7}, {"bad", "8"}});
   EXPECT_THAT(group.rows[0].rewards, ElementsAre(1, 0));
