@@ -49,6 +49,7 @@ std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
   Names sources = VerifierChoices();
   sources.insert(sources.begin(), "task");
   sources.push_back("service");
+  sources.push_back("reward_model");
   sources.push_back("implicit_prm");
   for (const v1::RewardComponent& source : algorithm.reward().sources()) {
     have.Check("algorithm.reward.sources[].name", source.name(), sources);

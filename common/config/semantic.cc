@@ -26,7 +26,7 @@ constexpr const char* kSemanticFields[] = {"run.seed",
                                            "rollout.stop"};
 
 bool IsSemantic(const std::string& name) {
-  if (absl::StartsWith(name, "algorithm.")) return true;
+  if (absl::StartsWith(name, "algorithm.")) return !absl::EndsWith(name, "].path");
   if (absl::StartsWith(name, "critic.") || absl::StartsWith(name, "process_model.")) {
     return !absl::EndsWith(name, ".path");
   }

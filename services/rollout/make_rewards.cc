@@ -7,7 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/status_macros.h"
 #include "common/reward_service/service_scorer.h"
+#include "common/scoring/reward_model.h"
+#include "common/tensor/device.h"
 
 namespace cohort {
 namespace {
@@ -54,6 +57,19 @@ std::shared_ptr<BatchScorer> MakeService(const v1::RewardComponent& source,
   return std::make_shared<ServiceScorer>(options);
 }
 
+absl::StatusOr<std::shared_ptr<BatchScorer>> LoadRewardModel(const v1::RewardComponent& source,
+                                                             const v1::RunConfig& config) {
+  RewardModelOptions options;
+  options.path = source.path();
+  options.policy_path = config.model().path();
+  COHORT_ASSIGN_OR_RETURN(options.model.device, ResolveDevice(config.model().device()));
+  COHORT_ASSIGN_OR_RETURN(options.model.dtype,
+                          ResolveDtype(config.model().dtype(), options.model.device));
+  if (source.has_timeout_seconds()) options.timeout = absl::Seconds(source.timeout_seconds());
+  COHORT_ASSIGN_OR_RETURN(std::shared_ptr<BatchScorer> model, RewardModel::Load(options));
+  return model;
+}
+
 // The data sources' own rewards.
 template <typename Sources>
 void AddRequired(const Sources& sources, std::vector<std::string>* required) {
@@ -70,6 +86,9 @@ absl::StatusOr<std::unique_ptr<RewardSet>> MakeRewards(const v1::RunConfig& conf
     if (source.name() == "implicit_prm") continue;  // the learner's own, algorithms.md section 9
     components.push_back(MakeComponent(source, config));
     if (source.name() == "service") components.back().scorer = MakeService(source, config);
+    if (source.name() == "reward_model") {
+      COHORT_ASSIGN_OR_RETURN(components.back().scorer, LoadRewardModel(source, config));
+    }
   }
   RewardSetOptions options;
   options.timeout = absl::Seconds(config.reward().timeout_seconds());
