@@ -49,6 +49,7 @@ std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
   Names sources = VerifierChoices();
   sources.insert(sources.begin(), "task");
   sources.push_back("service");
+  sources.push_back("reward_model");
   sources.push_back("implicit_prm");
   sources.insert(sources.end(),
                  {"majority_online", "majority_offline", "incorrect_label", "semantic_frequency",

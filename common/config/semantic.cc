@@ -27,13 +27,14 @@ constexpr const char* kSemanticFields[] = {"run.seed",
                                            "rollout.length_schedule",
                                            "rollout.serial"};
 
-// How long to look for prompts, not what is trained: a paused run is resumed with another value.
-constexpr const char* kLimits[] = {".max_rounds", ".max_tries", ".on_exhausted"};
+// Not what is trained: how long to look for prompts (a paused run is resumed with another value),
+// and where this host keeps a model.
+constexpr const char* kLocal[] = {".max_rounds", ".max_tries", ".on_exhausted", "].path"};
 
 bool IsSemantic(const std::string& name) {
   if (absl::StartsWith(name, "algorithm.")) {
-    return std::none_of(std::begin(kLimits), std::end(kLimits),
-                        [&](const char* limit) { return absl::EndsWith(name, limit); });
+    return std::none_of(std::begin(kLocal), std::end(kLocal),
+                        [&](const char* ending) { return absl::EndsWith(name, ending); });
   }
   if (absl::StartsWith(name, "critic.") || absl::StartsWith(name, "process_model.")) {
     return !absl::EndsWith(name, ".path");

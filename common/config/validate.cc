@@ -268,6 +268,10 @@ void CheckRewardSources(const v1::RunConfig& config, Mistakes* out) {
     }
     if (source.name() == "service")
       CheckListen(absl::StrCat(field, ".address"), source.address(), out);
+    if ((source.name() == "reward_model") != !source.path().empty()) {
+      out->Add(field, ".path: expected the folder of a sequence classifier with reward_model and ",
+               "nothing otherwise, found '", source.path(), "' with ", source.name());
+    }
     if (source.name() == "contains" && source.text().empty()) {
       out->Add(field, ".text: expected what is looked for, found nothing");
     }

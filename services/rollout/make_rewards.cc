@@ -7,7 +7,10 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/status_macros.h"
 #include "common/reward_service/service_scorer.h"
+#include "common/scoring/reward_model.h"
+#include "common/tensor/device.h"
 
 namespace cohort {
 namespace {
@@ -54,6 +57,19 @@ std::shared_ptr<BatchScorer> MakeService(const v1::RewardComponent& source,
   options.circuit.pause = absl::Seconds(section.pause_seconds());
   options.seed = static_cast<uint64_t>(getpid());  // workers do not come back all at once
   return std::make_shared<ServiceScorer>(options);
+}
+
+absl::StatusOr<std::shared_ptr<BatchScorer>> LoadRewardModel(const v1::RewardComponent& source,
+                                                             const v1::RunConfig& config) {
+  RewardModelOptions options;
+  options.path = source.path();
+  options.policy_path = config.model().path();
+  COHORT_ASSIGN_OR_RETURN(options.model.device, ResolveDevice(config.model().device()));
+  COHORT_ASSIGN_OR_RETURN(options.model.dtype,
+                          ResolveDtype(config.model().dtype(), options.model.device));
+  if (source.has_timeout_seconds()) options.timeout = absl::Seconds(source.timeout_seconds());
+  COHORT_ASSIGN_OR_RETURN(std::shared_ptr<BatchScorer> model, RewardModel::Load(options));
+  return model;
 }
 
 // The data sources' own rewards.
@@ -119,6 +135,9 @@ absl::StatusOr<std::unique_ptr<GroupScorer>> MakeRewards(const v1::RunConfig& co
     if (source.name() == "implicit_prm") continue;  // the learner's own, algorithms.md section 9
     components.push_back({MakeComponent(source, config), MakeGroupSource(source, config)});
     if (source.name() == "service") components.back().row.scorer = MakeService(source, config);
+    if (source.name() == "reward_model") {
+      COHORT_ASSIGN_OR_RETURN(components.back().row.scorer, LoadRewardModel(source, config));
+    }
   }
   GroupScorerOptions scoring;
   scoring.run_seed = config.run().seed();

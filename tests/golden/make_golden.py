@@ -2,7 +2,7 @@
 
     "$(scripts/reference-python)" tests/golden/make_golden.py [NAME ...]
 
-NAME limits the run to some of: tiny, tiny_tokens, smollm2, smollm2_tokens. Needs the SmolLM2 folder
+NAME limits the run to some of: tiny, reward, tiny_tokens, smollm2, smollm2_tokens. Needs the SmolLM2 folder
 (scripts/setup-model smollm2) and GSM8K's test.jsonl in ../shared/data/gsm8k beside the checkout.
 """
 
@@ -34,6 +34,8 @@ TINY_MODELS = {
     "qwen2": ["--arch", "qwen2", "--tied", "--rope-theta", "1000000", "--vocab", "320", "--seed", "15", *SMALL],
     "qwen3": ["--arch", "qwen3", "--head-dim", "32", "--rope-theta", "1000000", "--seed", "16", *SMALL],
 }
+
+PAD = 2  # of the reward models
 
 TEXTS = [
     "Hello, world!",
@@ -160,6 +162,26 @@ def tiny_models():
             })
 
 
+def reward_models():
+    """Sequence classifiers of one label: the tiny models with a seeded score head, padding included."""
+    for name in ("llama_untied", "qwen2"):
+        with tempfile.TemporaryDirectory() as parent:
+            folder = pathlib.Path(parent) / name
+            make_tiny(TINY_MODELS[name], folder)
+            model = transformers.AutoModelForSequenceClassification.from_pretrained(
+                folder, num_labels=1, pad_token_id=PAD, dtype=torch.float32, attn_implementation="eager").eval()
+            draw = random.Random(f"reward {name}")
+            score = [round(draw.uniform(-1, 1), 4) for _ in range(model.config.hidden_size)]
+            model.score.weight.data.copy_(torch.tensor([score]))
+            cases = []
+            for length, padding in ((3, 0), (40, 0), (17, 1), (9, 6), (120, 2)):
+                tokens = [draw.randrange(PAD + 1, model.config.vocab_size) for _ in range(length)] + [PAD] * padding
+                reward = float(model(input_ids=torch.tensor([tokens])).logits[0, 0])
+                cases.append({"tokens": tokens, "reward": round(reward, 6)})
+            write(f"reward_{name}", {
+                "make_tiny_model": TINY_MODELS[name], "pad_token_id": PAD, "score": score, "cases": cases})
+
+
 def text_cases(tokenizer):
     cases = []
     for text in TEXTS:
@@ -251,7 +273,7 @@ def smollm2_tokens():
 
 
 def main():
-    parts = {"tiny": tiny_models, "tiny_tokens": tiny_tokens, "smollm2": smollm2, "smollm2_tokens": smollm2_tokens}
+    parts = {"tiny": tiny_models, "reward": reward_models, "tiny_tokens": tiny_tokens, "smollm2": smollm2, "smollm2_tokens": smollm2_tokens}
     torch.set_grad_enabled(False)
     torch.manual_seed(0)
     for name in sys.argv[1:] or parts:

@@ -68,6 +68,7 @@ class RecipesTrain : public testing::TestWithParam<std::string> {
             "model.device=cpu",
             "run.steps=2",
             "run.seed=7",
+            "run.spurious=true",
             "data.sources=[{task: addition-1, reward: random}]",
             "rollout.max_new_tokens=8",
             "rollout.threads=1",
