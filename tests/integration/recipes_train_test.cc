@@ -2,6 +2,7 @@
 // process, over loopback sockets. Only model, sizes and the verdicts are the test's: a random model
 // answers nothing, so the task's verifier tosses a coin, which every filter and estimator can work
 // with.
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -86,20 +87,24 @@ class RecipesTrain : public testing::TestWithParam<std::string> {
     learner.overrides = Overrides(recipe);
     learner.out = folder_.path();
     absl::Status learned;
-    std::thread thread([&] { learned = RunLearner(learner, stop_); });
+    std::atomic<bool> ended{false};
+    std::thread thread([&] {
+      learned = RunLearner(learner, stop_);
+      ended = true;
+    });
     WorkerArgs worker;
     worker.config_path = recipe;
     worker.overrides = Overrides(recipe);
-    worker.learner = Address();
+    worker.learner = Address(ended);
     const absl::Status sampled =
         worker.learner.empty() ? absl::OkStatus() : RunWorker(worker, stop_);
     thread.join();
     return learned.ok() ? sampled : learned;
   }
 
-  std::string Address() const {
+  std::string Address(const std::atomic<bool>& ended) const {
     const absl::Time deadline = absl::Now() + kLimit;
-    while (absl::Now() < deadline) {
+    while (absl::Now() < deadline && !ended) {
       const std::string text = ReadFile(folder_.path() + "/address").value_or("");
       if (absl::StrContains(text, '\n')) return text.substr(0, text.find('\n'));
       absl::SleepFor(absl::Milliseconds(5));  // a file is all there is to wait on
