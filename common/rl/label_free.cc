@@ -8,7 +8,7 @@
 namespace cohort {
 namespace {
 
-bool Same(const AnswersEqual& equal, const std::string& a, const std::string& b) {
+bool Same(const AnswerEquality& equal, const std::string& a, const std::string& b) {
   return equal ? equal(a, b) : a == b;
 }
 
@@ -20,7 +20,7 @@ struct Candidate {
 };
 
 // Candidates in order of first appearance.
-std::vector<Candidate> CountVotes(absl::Span<const Answer> answers, const AnswersEqual& equal) {
+std::vector<Candidate> CountVotes(absl::Span<const Answer> answers, const AnswerEquality& equal) {
   std::vector<Candidate> candidates;
   for (const Answer& answer : answers) {
     if (!HasAnswer(answer)) continue;
@@ -76,7 +76,7 @@ Vote MajorityVote(absl::Span<const Answer> answers, const VoteOptions& options) 
 }
 
 std::vector<double> LabelRewards(absl::Span<const Answer> answers, const Answer& label,
-                                 const AnswersEqual& equal) {
+                                 const AnswerEquality& equal) {
   std::vector<double> rewards;
   for (const Answer& answer : answers) {
     rewards.push_back(label && HasAnswer(answer) && Same(equal, *label, *answer) ? 1 : 0);
@@ -84,7 +84,7 @@ std::vector<double> LabelRewards(absl::Span<const Answer> answers, const Answer&
   return rewards;
 }
 
-SemanticClusters ClusterAnswers(absl::Span<const Answer> answers, const AnswersEqual& equal) {
+SemanticClusters ClusterAnswers(absl::Span<const Answer> answers, const AnswerEquality& equal) {
   SemanticClusters out;
   std::vector<Answer> first;
   for (const Answer& answer : answers) {
@@ -108,7 +108,7 @@ SemanticClusters ClusterAnswers(absl::Span<const Answer> answers, const AnswersE
 }
 
 std::vector<double> SemanticFrequencyRewards(absl::Span<const Answer> answers, const GateSpec& gate,
-                                             const AnswersEqual& equal) {
+                                             const AnswerEquality& equal) {
   const SemanticClusters clusters = ClusterAnswers(answers, equal);
   std::vector<double> rewards(answers.size(), 0);
   if (!GateOpen(gate, clusters)) return rewards;

@@ -15,12 +15,12 @@ namespace cohort {
 
 using Answer = std::optional<std::string>;
 // Equivalence of two answers; an empty function means string equality.
-using AnswersEqual = std::function<bool(const std::string&, const std::string&)>;
+using AnswerEquality = std::function<bool(const std::string&, const std::string&)>;
 
 enum class VoteTie { kFirst, kRandom, kNone };
 
 struct VoteOptions {
-  AnswersEqual merge;  // votes of equivalent answers count together; empty: exact strings
+  AnswerEquality merge;  // votes of equivalent answers count together; empty: exact strings
   VoteTie tie = VoteTie::kFirst;
   uint64_t seed = 0;  // kRandom
 };
@@ -35,7 +35,7 @@ Vote MajorityVote(absl::Span<const Answer> answers, const VoteOptions& options =
 
 // TTRL: 1 for an answer equal to the label, else 0; all 0 without a label.
 std::vector<double> LabelRewards(absl::Span<const Answer> answers, const Answer& label,
-                                 const AnswersEqual& equal = {});
+                                 const AnswerEquality& equal = {});
 
 // EMPO: answers clustered greedily against each cluster's first member, in arrival order; every
 // missing answer is a cluster of its own and earns 0.
@@ -44,11 +44,11 @@ struct SemanticClusters {
   std::vector<int64_t> members;  // per cluster
   double entropy = 0;            // nats, over clusters
 };
-SemanticClusters ClusterAnswers(absl::Span<const Answer> answers, const AnswersEqual& equal = {});
+SemanticClusters ClusterAnswers(absl::Span<const Answer> answers, const AnswerEquality& equal = {});
 
 // Frequency of the answer's cluster; all 0 when the gate closes.
 std::vector<double> SemanticFrequencyRewards(absl::Span<const Answer> answers, const GateSpec& gate,
-                                             const AnswersEqual& equal = {});
+                                             const AnswerEquality& equal = {});
 
 // RENT: minus the mean entropy over valid tokens; -floor without an answer or without a token.
 double NegEntropyMean(absl::Span<const double> entropy, absl::Span<const uint8_t> mask,

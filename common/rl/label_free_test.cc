@@ -40,7 +40,7 @@ TEST(EdgeCaseUnparsableAnswer, WithoutVotesAllRewardsAreZero) {
 }
 
 TEST(MajorityVote, EquivalentAnswersAreRewardedAndMayVoteTogether) {
-  const AnswersEqual by_length = [](const std::string& a, const std::string& b) {
+  const AnswerEquality by_length = [](const std::string& a, const std::string& b) {
     return a.size() == b.size();
   };
   const std::vector<Answer> answers = {"a", "bb", "cc", "a"};
@@ -65,7 +65,7 @@ TEST(SemanticFrequency, AllDistinctAnswersEarnNothingUnderTheGate) {
 }
 
 TEST(SemanticFrequency, ClustersFollowTheirFirstMember) {
-  const AnswersEqual near = [](const std::string& a, const std::string& b) {
+  const AnswerEquality near = [](const std::string& a, const std::string& b) {
     return std::abs(a[0] - b[0]) <= 1;
   };
   const std::vector<Answer> answers = {"a", "b", "c"};

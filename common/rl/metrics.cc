@@ -32,7 +32,7 @@ struct Ballot {
 };
 
 Ballot CountBallot(absl::Span<const Answer> answers, const std::string& gold,
-                   const AnswersEqual& equal) {
+                   const AnswerEquality& equal) {
   Ballot ballot;
   std::unordered_map<std::string, size_t> slot;
   for (const Answer& answer : answers) {
@@ -140,14 +140,14 @@ double AverageCorrect(absl::Span<const double> correct) {
 }
 
 double MajorityCorrect(absl::Span<const Answer> answers, const std::string& gold,
-                       const AnswersEqual& equal) {
+                       const AnswerEquality& equal) {
   const Vote vote = MajorityVote(answers);
   if (!vote.label) return 0;
   return (equal ? equal(gold, *vote.label) : gold == *vote.label) ? 1 : 0;
 }
 
 absl::StatusOr<double> MajorityAtK(absl::Span<const Answer> answers, const std::string& gold,
-                                   int64_t k, const AnswersEqual& equal) {
+                                   int64_t k, const AnswerEquality& equal) {
   const int64_t n = static_cast<int64_t>(answers.size());
   if (absl::Status status = CheckSubset("maj@k", n, k); !status.ok()) return status;
   const Ballot ballot = CountBallot(answers, gold, equal);

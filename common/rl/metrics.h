@@ -19,11 +19,11 @@ double AverageCorrect(absl::Span<const double> correct);
 
 // 1 when the most frequent answer (ties: first seen) is equivalent to gold, else 0.
 double MajorityCorrect(absl::Span<const Answer> answers, const std::string& gold,
-                       const AnswersEqual& equal = {});
+                       const AnswerEquality& equal = {});
 
 // Expectation of that over all k-subsets, ties broken uniformly. Refuses k > n.
 absl::StatusOr<double> MajorityAtK(absl::Span<const Answer> answers, const std::string& gold,
-                                   int64_t k, const AnswersEqual& equal = {});
+                                   int64_t k, const AnswerEquality& equal = {});
 
 // Streaming mean, population deviation, biased skewness m3/m2^1.5 and kurtosis m4/m2^2 (3 for a
 // normal distribution), in fp64.
