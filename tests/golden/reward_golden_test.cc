@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
 #include "common/scoring/reward_model.h"
@@ -26,12 +27,13 @@ class RewardGoldenTest : public testing::TestWithParam<std::string> {
   void SetUp() override {
     COHORT_ASSERT_OK_AND_ASSIGN(
         const std::string text,
-        ReadFile(SourceDir() + "/tests/golden/data/reward_" + GetParam() + ".json"));
+        ReadFile(absl::StrCat(SourceDir(), "/tests/golden/data/reward_", GetParam(), ".json")));
     golden_ = json::parse(text);
     const std::string policy = folder_.path() + "/policy";
-    std::string command = "python3 " + SourceDir() + "/tools/make_tiny_model --out " + policy;
+    std::string command =
+        absl::StrCat("python3 ", SourceDir(), "/tools/make_tiny_model --out ", policy);
     for (const json& argument : golden_["make_tiny_model"]) {
-      command += " " + argument.get<std::string>();
+      absl::StrAppend(&command, " ", argument.get<std::string>());
     }
     ASSERT_EQ(std::system((command + " > /dev/null").c_str()), 0) << command;
     SetPadToken(policy);
