@@ -1,5 +1,6 @@
 // No answer, however long or odd, crashes an extractor or a verifier or keeps it for 50 ms.
 #include <gtest/gtest.h>
+#include <time.h>
 
 #include <chrono>
 #include <functional>
@@ -19,7 +20,15 @@
 namespace cohort {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+// The time that this thread computed: other processes share the machine.
+struct Clock {
+  using duration = std::chrono::nanoseconds;
+  static duration now() {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
+  }
+};
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr std::chrono::milliseconds kLimit(5000);
@@ -133,7 +142,7 @@ std::vector<Named> Completions() {
 void ExpectQuick(const std::string& what, const std::function<void()>& work) {
   Clock::duration best = Clock::duration::max();
   for (int attempt = 0; attempt < 3 && best > kLimit; ++attempt) {
-    const Clock::time_point start = Clock::now();
+    const Clock::duration start = Clock::now();
     work();
     best = std::min(best, Clock::now() - start);
   }

@@ -10,6 +10,8 @@
 namespace cohort {
 namespace {
 
+constexpr size_t kChoiceWindow = 1 << 16;  // bytes
+
 constexpr absl::string_view kOpenTag = "<answer>";
 constexpr absl::string_view kCloseTag = "</answer>";
 constexpr absl::string_view kWord = "answer";
@@ -144,6 +146,8 @@ std::optional<char> ChoiceLetter(absl::string_view reply) {
 std::optional<char> ExtractChoice(absl::string_view text, char last) {
   if (const auto box = ExtractBoxed(text)) return Within(ChoiceLetter(*box), last);
   if (const auto tagged = ExtractTagged(text)) return Within(ChoiceLetter(*tagged), last);
+  // A choice is named near the end; a completion may be a megabyte of the word "answer".
+  if (text.size() > kChoiceWindow) text.remove_prefix(text.size() - kChoiceWindow);
   if (const auto letter = ChoiceAfterAnswer(text, last)) return letter;
   return Within(ChoiceLetter(LastLine(text)), last);
 }
