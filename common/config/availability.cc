@@ -57,7 +57,6 @@ std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
   for (const v1::RewardComponent& source : algorithm.reward().sources()) {
     have.Check("algorithm.reward.sources[].name", source.name(), sources);
   }
-  have.CheckChoice("algorithm.data.select", algorithm.data().select(), {"none"});
   have.Check("algorithm.adv.baseline", Text(v1::Baseline_descriptor(), algorithm.adv().baseline()),
              {"none", "group_mean", "leave_one_out", "length_weighted", "critic_gae", "second_best",
               "prime_loo", "greedy"});

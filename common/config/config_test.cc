@@ -369,6 +369,10 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Algorithm, RefusedSettingTest,
     testing::Values(
+        std::pair{"algorithm.data.select=lim",
+                  "algorithm.data.select.lim.run: expected the folder"},
+        std::pair{"algorithm.data.select={variance_topk:\t{k:\t0,run:\truns/grpo}}",
+                  "algorithm.data.select.variance_topk.k: expected at least 1, found 0"},
         std::pair{"algorithm.adv.baseline=critic_gae algorithm.adv.level=sequence",
                   "critic_gae (adv.baseline) needs returns"},
         std::pair{"algorithm.adv.baseline=critic_gae critic.lr=2", "critic.lr: expected a number"},

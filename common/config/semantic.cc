@@ -28,8 +28,9 @@ constexpr const char* kSemanticFields[] = {"run.seed",
                                            "rollout.serial"};
 
 // Not what is trained: how long to look for prompts (a paused run is resumed with another value),
-// and where this host keeps a model.
-constexpr const char* kLocal[] = {".max_rounds", ".max_tries", ".on_exhausted", "].path"};
+// and where this host keeps a model or an earlier run.
+constexpr const char* kLocal[] = {".max_rounds", ".max_tries",         ".on_exhausted",
+                                  "].path",      ".variance_topk.run", ".lim.run"};
 
 bool IsSemantic(const std::string& name) {
   if (absl::StartsWith(name, "algorithm.")) {

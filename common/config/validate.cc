@@ -366,12 +366,25 @@ void CheckFilterLimits(const v1::Filter& filter, Mistakes* out) {
   out->AtLeast("algorithm.filter.max_rounds", filter.max_rounds(), 1);
 }
 
+void CheckSelection(const v1::DataSelect& select, Mistakes* out) {
+  out->AtLeast("algorithm.data.select.variance_topk.k", select.variance_topk().k(), 1);
+  const auto needs_run = [&](bool chosen, const char* name, const std::string& run) {
+    if (!chosen || !run.empty()) return;
+    out->Add("algorithm.data.select.", name,
+             ".run: expected the folder of an earlier run on this data, such as runs/grpo; it says "
+             "how each prompt went");
+  };
+  needs_run(select.has_variance_topk(), "variance_topk", select.variance_topk().run());
+  needs_run(select.has_lim(), "lim", select.lim().run());
+}
+
 void CheckAlgorithm(const v1::RunConfig& config, std::vector<std::string>* warnings,
                     Mistakes* out) {
   CheckShaping(config, out);
   for (const std::string& line : NotAvailable(config)) out->Add(line);
   CheckVotesAndLabels(config, out);
   CheckFilterLimits(config.algorithm().filter(), out);
+  CheckSelection(config.algorithm().data().select(), out);
   const absl::StatusOr<AlgorithmSpec> spec = ToAlgorithmSpec(config);
   const absl::Status valid =
       spec.ok() ? ValidateAlgorithm(*spec, ToAlgorithmContext(config), warnings) : spec.status();

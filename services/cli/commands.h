@@ -132,6 +132,14 @@ struct SelectArgs {
 };
 int RunSelect(const SelectArgs& args);
 
+struct LabelArgs {
+  std::string eval;         // eval.jsonl of `cohort eval`
+  std::string data;         // the file that was evaluated; empty: lines are made of the evaluation
+  std::string out;          // JSONL file: majority_answer, majority_ratio, incorrect_answer
+  bool only_wrong = false;  // only problems whose majority is wrong
+};
+int RunLabel(const LabelArgs& args);
+
 // One line on standard error, "cohort COMMAND: message"; returns 1.
 int Fail(const char* command, const absl::Status& status);
 

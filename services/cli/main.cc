@@ -264,6 +264,22 @@ void AddSelect(CLI::App* app, Action* action) {
   command->callback([=] { *action = [args] { return RunSelect(*args); }; });
 }
 
+void AddLabel(CLI::App* app, Action* action) {
+  auto args = std::make_shared<LabelArgs>();
+  CLI::App* command = app->add_subcommand(
+      "label", "Labels of a model's own: the majority of its samples, and a wrong answer");
+  command->add_option("--eval", args->eval, "Results of cohort eval")
+      ->required()
+      ->type_name("FILE.jsonl");
+  command->add_option("--data", args->data, "The file that was evaluated; its columns are kept")
+      ->type_name("FILE.jsonl");
+  command->add_option("--out", args->out, "Prompts with majority_answer and incorrect_answer")
+      ->required()
+      ->type_name("FILE.jsonl");
+  command->add_flag("--only-wrong", args->only_wrong, "Only problems whose majority is wrong");
+  command->callback([=] { *action = [args] { return RunLabel(*args); }; });
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Cohort: reinforcement learning of language models from groups of samples",
                "cohort");
@@ -279,6 +295,7 @@ int Main(int argc, char** argv) {
   AddEval(&app, program, &action);
   AddReport(&app, &action);
   AddSelect(&app, &action);
+  AddLabel(&app, &action);
   AddLogprobs(&app, &action);
   AddTokenize(&app, &action);
   AddConfigCheck(&app, &action);

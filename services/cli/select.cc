@@ -2,9 +2,6 @@
 // (algorithms.md 8.1, 8.2) and writes the chosen lines.
 #include <algorithm>
 #include <iostream>
-#include <map>
-#include <nlohmann/json.hpp>
-#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -14,9 +11,9 @@
 #include "common/base/status_macros.h"
 #include "common/config/config.h"
 #include "common/rl/learning_curves.h"
+#include "common/tasks/prompt_history.h"
 #include "common/tasks/prompt_source.h"
 #include "common/telemetry/metric_names.h"
-#include "common/text/json.h"
 #include "services/cli/commands.h"
 
 namespace cohort {
@@ -25,39 +22,13 @@ namespace {
 constexpr double kLimTheta = 0.6;
 constexpr int kShown = 10;
 
-// One visit of a prompt.
-struct Visit {
-  uint64_t ordinal = 0;
-  double accuracy = 0;
-};
-using Visits = std::map<std::string, std::vector<Visit>>;  // by prompt key, in ordinal order
-
-absl::StatusOr<Visits> ReadVisits(const std::string& path) {
-  const absl::StatusOr<std::string> text = ReadFile(path);
-  if (!text.ok()) {
-    return absl::Status(text.status().code(),
-                        absl::StrCat(text.status().message(),
-                                     "; --run needs the folder of a run that trained on --data"));
-  }
-  Visits visits;
-  int number = 0;
-  for (absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipWhitespace())) {
-    const std::string where = absl::StrCat(path, " line ", ++number);
-    const nlohmann::json entry = nlohmann::json::parse(line, nullptr, false);
-    if (!entry.is_object() || !entry.value("prompt", nlohmann::json()).is_string() ||
-        !entry.value("ordinal", nlohmann::json()).is_number() ||
-        !entry.value("accuracy", nlohmann::json()).is_number()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": expected {\"ordinal\", \"prompt\", \"accuracy\"}"));
-    }
-    visits[entry["prompt"].get<std::string>()].push_back(
-        {entry["ordinal"].get<uint64_t>(), entry["accuracy"].get<double>()});
-  }
-  for (auto& [key, list] : visits) {
-    std::sort(list.begin(), list.end(),
-              [](const Visit& a, const Visit& b) { return a.ordinal < b.ordinal; });
-  }
-  return visits;
+absl::StatusOr<PromptHistory> ReadHistory(const std::string& run) {
+  absl::StatusOr<PromptHistory> history =
+      PromptHistory::Read(absl::StrCat(run, "/", metric::kGroupsFile));
+  if (history.ok()) return history;
+  return absl::Status(history.status().code(),
+                      absl::StrCat(history.status().message(),
+                                   "; --run needs the folder of a run that trained on --data"));
 }
 
 // Passes over the run's only file are epochs; with several sources, or a file that is not the
@@ -72,16 +43,6 @@ uint64_t PromptsPerEpoch(const v1::RunConfig& config, uint64_t rows) {
   options.heldout_rows = static_cast<uint64_t>(sources[0].heldout_rows());
   const auto trained = MakeSource(options);
   return trained.ok() ? (*trained)->Size(Split::kTrain) : 0;
-}
-
-std::vector<std::optional<double>> Curve(const std::vector<Visit>& visits, uint64_t epoch_size) {
-  std::vector<std::optional<double>> curve;
-  for (const Visit& visit : visits) {
-    const size_t epoch = epoch_size > 0 ? visit.ordinal / epoch_size : curve.size();
-    if (curve.size() <= epoch) curve.resize(epoch + 1);
-    curve[epoch] = visit.accuracy;
-  }
-  return curve;
 }
 
 class Selection {
@@ -117,8 +78,7 @@ class Selection {
   absl::Status MakeHistory() {
     COHORT_ASSIGN_OR_RETURN(const v1::RunConfig config,
                             LoadConfig(absl::StrCat(args_.run, "/", metric::kConfigFile)));
-    COHORT_ASSIGN_OR_RETURN(Visits visits,
-                            ReadVisits(absl::StrCat(args_.run, "/", metric::kGroupsFile)));
+    COHORT_ASSIGN_OR_RETURN(const PromptHistory history, ReadHistory(args_.run));
     COHORT_ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(config.model().path()));
     SourceOptions options;
     options.path = args_.data;
@@ -133,7 +93,7 @@ class Selection {
       COHORT_ASSIGN_OR_RETURN(const Prompt prompt, source->At(i, Split::kTrain));
       COHORT_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens,
                               EncodePrompt(prompt, format, *tokenizer));
-      history_.push_back(Curve(visits[PromptKey(tokens)], epoch_size));
+      history_.push_back(history.Curve(PromptKey(tokens), epoch_size));
       trained_ += history_.back().empty() ? 0 : 1;
     }
     if (trained_ > 0) return absl::OkStatus();

@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/rl/signals.h"
 #include "common/text/json.h"
+#include "services/learner/prompt_selection.h"
 
 namespace cohort {
 namespace {
@@ -108,6 +109,7 @@ absl::Status PromptMaker::MakeMixture() {
     if (source.split() == "heldout") part.split = Split::kHeldout;
     parts.push_back(std::move(part));
   }
+  COHORT_RETURN_IF_ERROR(SelectPrompts(config_, format_, *tokenizer_, &parts));
   COHORT_ASSIGN_OR_RETURN(mixture_, PromptMixture::Create(std::move(parts), config_.run().seed(),
                                                           config_.data().shuffle()));
   return absl::OkStatus();

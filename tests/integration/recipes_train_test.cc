@@ -6,7 +6,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -54,13 +56,47 @@ class RecipesTrain : public testing::TestWithParam<std::string> {
 
   static std::string Model() { return models_->path() + "/model"; }
 
+  // What a recipe needs of the world besides.
   static std::vector<std::string> Overrides(const std::string& recipe) {
     std::vector<std::string> overrides = CommonOverrides();
-    // A random model does not box anything either.
-    if (recipe == "spurious_format") {
-      overrides.push_back("algorithm.reward.sources=[{name: contains, text: e}]");
+    const auto add = [&](const std::string& setting) { overrides.push_back(setting); };
+    const std::set<std::string> read_answers = {"ttrl", "empo", "spurious_incorrect"};
+    if (read_answers.contains(recipe)) {
+      add("data.sources=[{task: addition-1}]");
+      add("rollout.max_new_tokens=24");
+    } else if (recipe == "spurious_majority") {
+      add(absl::StrCat("data.sources=[{path: ", MajorityFile(), ", reward: rule_last_integer}]"));
+      add("rollout.max_new_tokens=24");
+    } else if (recipe == "spurious_format") {
+      // A random model does not box anything either.
+      add("algorithm.reward.sources=[{name: contains, text: e}]");
+    } else if (recipe == "thinkprune") {
+      add("rollout.length_schedule=[{from_step: 2, max_new_tokens: 4}]");
+    } else if (recipe == "limr") {
+      add("algorithm.data.select.lim.run=" + HistoryRun());
+    } else if (recipe == "one_shot_em" || recipe == "one_shot_rlvr") {
+      add("algorithm.data.select.variance_topk.run=" + HistoryRun());
     }
     return overrides;
+  }
+
+  // Prompts whose majority answer is 1: a digit that a random model may well end on.
+  static std::string MajorityFile() {
+    const std::string path = models_->path() + "/majority.jsonl";
+    std::ofstream file(path);
+    for (int i = 0; i < 32; ++i) {
+      file << "{\"prompt\": \"" << i << "+0=\", \"answer\": \"" << i
+           << "\", \"majority_answer\": \"1\"}\n";
+    }
+    return path;
+  }
+
+  // The folder of a run whose history selects prompts, made once.
+  static std::string HistoryRun() {
+    const std::string folder = models_->path() + "/history";
+    static const absl::Status trained = Train("grpo", folder);
+    EXPECT_THAT(trained, IsOk());
+    return folder;
   }
 
   static std::vector<std::string> CommonOverrides() {
@@ -81,11 +117,11 @@ class RecipesTrain : public testing::TestWithParam<std::string> {
   }
 
   // Learner and worker to their ends; the first one that fails.
-  absl::Status Train(const std::string& recipe) {
+  static absl::Status Train(const std::string& recipe, const std::string& folder) {
     LearnerArgs learner;
     learner.config_path = recipe;
     learner.overrides = Overrides(recipe);
-    learner.out = folder_.path();
+    learner.out = folder;
     absl::Status learned;
     std::atomic<bool> ended{false};
     std::thread thread([&] {
@@ -95,17 +131,17 @@ class RecipesTrain : public testing::TestWithParam<std::string> {
     WorkerArgs worker;
     worker.config_path = recipe;
     worker.overrides = Overrides(recipe);
-    worker.learner = Address(ended);
+    worker.learner = Address(folder, ended);
     const absl::Status sampled =
         worker.learner.empty() ? absl::OkStatus() : RunWorker(worker, stop_);
     thread.join();
     return learned.ok() ? sampled : learned;
   }
 
-  std::string Address(const std::atomic<bool>& ended) const {
+  static std::string Address(const std::string& folder, const std::atomic<bool>& ended) {
     const absl::Time deadline = absl::Now() + kLimit;
     while (absl::Now() < deadline && !ended) {
-      const std::string text = ReadFile(folder_.path() + "/address").value_or("");
+      const std::string text = ReadFile(folder + "/address").value_or("");
       if (absl::StrContains(text, '\n')) return text.substr(0, text.find('\n'));
       absl::SleepFor(absl::Milliseconds(5));  // a file is all there is to wait on
     }
@@ -130,17 +166,26 @@ class RecipesTrain : public testing::TestWithParam<std::string> {
 };
 
 TEST_P(RecipesTrain, TwoSteps) {
-  COHORT_ASSERT_OK(Train(GetParam()));
+  COHORT_ASSERT_OK_AND_ASSIGN(const Recipe recipe, FindRecipe(GetParam()));
+  COHORT_ASSERT_OK_AND_ASSIGN(const v1::RunConfig config, ResolveRecipe(recipe));
+  const v1::Objective& objective = config.algorithm().objective();
+  COHORT_ASSERT_OK(Train(GetParam(), folder_.path()));
   const std::vector<nlohmann::json> steps = Steps();
   ASSERT_EQ(steps.size(), 2u);
+  std::vector<std::string> keys = {"loss", "grad_norm", "response_length/mean"};
+  if (objective.has_policy_gradient()) keys.push_back("reward/mean");
   for (const nlohmann::json& step : steps) {
-    for (const char* key : {"loss", "grad_norm", "reward/mean", "response_length/mean"}) {
+    for (const std::string& key : keys) {
       ASSERT_TRUE(step.contains(key)) << key;
       EXPECT_TRUE(std::isfinite(step[key].get<double>())) << key;
     }
   }
-  EXPECT_GT(steps[0]["grad_norm"].get<double>() + steps[1]["grad_norm"].get<double>(), 0);
-  EXPECT_NE(steps[0]["weights/hash"], steps[1]["weights/hash"]);
+  const bool learned =
+      steps[0]["grad_norm"].get<double>() + steps[1]["grad_norm"].get<double>() > 0;
+  const bool changed = steps[0]["weights/hash"] != steps[1]["weights/hash"];
+  // EM-INF changes what is sampled and no weight.
+  EXPECT_EQ(learned, !objective.has_inference_entropy());
+  EXPECT_EQ(changed, !objective.has_inference_entropy());
 }
 
 INSTANTIATE_TEST_SUITE_P(All, RecipesTrain, testing::ValuesIn(Names()),

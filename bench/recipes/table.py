@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Trains every recipe on a small model and writes what changed into docs/recipes.md.
+
+    tools/make_tiny_model --out models/tiny-arithmetic --hidden 128 --layers 6 --heads 4 --seed 1
+    build/release/bin/cohort sft -c recipes/sft/arithmetic.yaml
+    bench/recipes/table.py --model runs/sft-arithmetic/checkpoints/STEP/model [--steps 100] [--only grpo dapo]
+
+Each recipe is trained as it stands, but for the model, the task (three-digit addition with the columns
+written out), its length limit, and the learning rate times --lr-scale, since the recipes' own are for
+models a hundred times as large. Columns: means over the first and the last tenth of the steps, before ->
+after. Runs are kept in --out and not repeated, so an interrupted table goes on where it was.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- table: bench/recipes/table.py -->", "<!-- end of table -->"
+COLUMNS = (("accuracy", "accuracy/mean", "{:.2f}"), ("reward", "reward/mean", "{:.2f}"),
+           ("entropy, nats", "entropy", "{:.3f}"), ("length, tokens", "response_length/mean", "{:.1f}"))
+# Where the task is not what the recipe's own file says.
+EXTRA = {
+    "thinkprune": ["rollout.length_schedule=[{from_step: 34, max_new_tokens: 40}, {from_step: 67, max_new_tokens: 36}]"],
+    "l1_exact": ["algorithm.reward.shaping=[{l1_exact: {alpha: 0.01, min_tokens: 20, max_tokens: 48}}]"],
+    "l1_max": ["algorithm.reward.shaping=[{l1_max: {alpha: 0.01, min_tokens: 20, max_tokens: 48}}]"],
+    "s_grpo": ['rollout.serial={text: ";", until: "\\n", answer_tokens: 8}'],
+}
+
+
+def history_setting(name, runs):
+    kind = {"limr": "lim", "one_shot_em": "variance_topk", "one_shot_rlvr": "variance_topk"}.get(name)
+    return [f"algorithm.data.select.{kind}.run={runs / 'grpo'}"] if kind else []
+
+
+def majority_file(args, runs):
+    """Prompts with the model's own majority of 16 samples, for spurious_majority."""
+    path, samples = runs / "majority.jsonl", runs / "majority_eval.json"
+    if not path.exists():
+        run([args.cohort, "eval", "--model", args.model, "--task", args.task, "--split", "train", "--prompts", "64",
+             "--samples", "16", "--max-new-tokens", str(args.max_new_tokens), "--out", samples], runs / "majority.log")
+        run([args.cohort, "label", "--eval", samples.with_suffix(".jsonl"), "--out", path], runs / "label.log")
+    return [f"data.sources=[{{path: {path}, reward: rule_last_integer}}]"]
+
+
+def settings(name, args, runs):
+    resolved = subprocess.run([args.cohort, "recipes", "show", name], capture_output=True, text=True, check=True).stdout
+    lr = float(next(line.split(":")[1] for line in resolved.splitlines() if line.startswith("  lr:")))
+    out = [f"model.path={args.model}", "model.dtype=fp32", f"run.steps={args.steps}", f"data.task={args.task}",
+           f"rollout.max_new_tokens={args.max_new_tokens}", f"optimizer.lr={lr * args.lr_scale:g}",
+           "eval.every_steps=0", "eval.samples=0", "checkpoint.every_steps=0", "log.tensorboard=false"]
+    if name == "spurious_majority":
+        out = [s for s in out if not s.startswith("data.task")] + majority_file(args, runs)
+    return out + EXTRA.get(name, []) + history_setting(name, runs)
+
+
+def run(command, log):
+    with open(log, "w", encoding="utf-8") as file:
+        return subprocess.run([str(c) for c in command], stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+
+
+def train(name, args, runs):
+    folder = runs / name
+    if not (folder / "summary.json").exists():
+        sets = [part for setting in settings(name, args, runs) for part in ("--set", setting)]
+        code = run([args.cohort, "train", "-c", name, "--out", folder, *sets], runs / f"{name}.log")
+        if code != 0:
+            return None
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if "loss" in line]
+
+
+def change(steps, key, form):
+    values = [step[key] for step in steps if key in step]
+    if not values:
+        return "-"
+    tenth = max(1, len(values) // 10)
+    return f"{form.format(statistics.mean(values[:tenth]))} -> {form.format(statistics.mean(values[-tenth:]))}"
+
+
+def row(name, steps):
+    if not steps:
+        return f"| `{name}` | failed, see its log |" + " |" * (len(COLUMNS) - 1)
+    cells = [change(steps, key, form) for _, key, form in COLUMNS]
+    return f"| `{name}` | " + " | ".join(cells) + " |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--task", default="column-addition-3")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--max-new-tokens", type=int, default=48)
+    parser.add_argument("--lr-scale", type=float, default=10)
+    parser.add_argument("--out", default="runs/recipe-table")
+    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--cohort", default=str(ROOT / "build/release/bin/cohort"))
+    args = parser.parse_args()
+    runs = pathlib.Path(args.out)
+    runs.mkdir(parents=True, exist_ok=True)
+    names = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml") if path.stem != "quickstart")
+    names.sort(key=lambda name: name != "grpo")  # its history is what others select by
+    rows, share = [], []
+    for name in names:
+        if args.only and name not in args.only:
+            continue
+        steps = train(name, args, runs)
+        rows.append(row(name, steps))
+        share += [step["time/prepare"] / step["time/step"] for step in steps or []]
+        print(rows[-1], flush=True)
+    if share:
+        print(f"reward shaping, filters, advantages, packing: {100 * statistics.mean(share):.2f} % of a step's time")
+    if not args.only:
+        head = ["| recipe | " + " | ".join(c[0] for c in COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+        page = ROOT / "docs/recipes.md"
+        text = page.read_text(encoding="utf-8")
+        before, rest = text.split(BEGIN)
+        after = rest.split(END)[1]
+        page.write_text(before + BEGIN + "\n" + "\n".join(head + sorted(rows)) + "\n" + END + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
