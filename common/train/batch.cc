@@ -24,7 +24,8 @@ absl::Span<const T> RowSpan(const std::vector<T>& values, const TrainRow& row) {
 }
 
 bool IsRule(const std::string& name) {
-  return name == "task" || absl::StartsWith(name, "rule_") || absl::StartsWith(name, "code_");
+  return name == "task" || absl::StartsWith(name, "task:") || absl::StartsWith(name, "rule_") ||
+         absl::StartsWith(name, "code_");
 }
 
 size_t AccuracyComponent(const Group& group) {

@@ -228,9 +228,10 @@ absl::StatusOr<DispatchBatch> LearnerRun::Pause(const absl::Status& why) {
     reporter_->registry().Gauge(metric::kLearnerPaused).Set(on);
   };
   paused(1);
-  COHORT_LOG(ERROR) << why.message() << ". The run is paused: stop it (Ctrl-C or SIGTERM) and "
-                    << "resume it with --resume and the changed value; "
-                    << "algorithm.filter.on_exhausted: stop would end it instead";
+  COHORT_LOG(ERROR) << why.message()
+                    << ". The run is paused: stop it (Ctrl-C or SIGTERM), change the value and "
+                    << (saved_step_ > 0 ? "continue with --resume" : "start it again")
+                    << "; algorithm.filter.on_exhausted: stop would end it instead";
   while (!serving_->dispatcher().WaitClosed(absl::Now() + std::min(kPauseSlice, Patience() / 2))) {
     absl::StatusOr<DispatchBatch> batch = serving_->dispatcher().TakeBatch(step(), absl::Now());
     if (!absl::IsResourceExhausted(batch.status())) {

@@ -271,26 +271,58 @@ TEST_F(LearnerProcess, NewTokensThatFillTheContextAreSaidInOneLine) {
   EXPECT_THAT(learner->Log(), HasSubstr("rollout.max_new_tokens: 100000 new tokens leave no room"));
 }
 
-TEST_F(LearnerProcess, ARunWithoutPromptsLeftPausesAndIsResumedWithAnotherLimit) {
+TEST_F(LearnerProcess, ARunWithoutPromptsLeftPausesUntilItIsStopped) {
   // A random model is never right: dynamic sampling finds nothing.
   const char kFilter[] = "algorithm.filter.prompts={dynamic: {max_rounds: 1}}";
   WriteConfig(2);
-  auto rank0 = Learner(0, 2, {"--set", kFilter}), rank1 = Learner(1, 2, {"--set", kFilter});
-  auto worker = Worker();
-  ASSERT_TRUE(WaitFor([&] {
-    return absl::StrContains(rank0->Log(), "ALERT dynamic_sampling_exhausted");
-  })) << rank0->Log();
+  const auto rank0 = Learner(0, 2, {"--set", kFilter}), rank1 = Learner(1, 2, {"--set", kFilter});
+  const auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return absl::StrContains(rank0->Log(), "The run is paused"); }))
+      << rank0->Log();
+  EXPECT_THAT(rank0->Log(), HasSubstr("ALERT dynamic_sampling_exhausted"));
   EXPECT_THAT(rank0->Log(), HasSubstr("algorithm.filter.prompts.dynamic.max_rounds"));
-  EXPECT_THAT(rank0->Log(), HasSubstr("The run is paused"));
+  EXPECT_THAT(rank0->Log(), HasSubstr("start it again"));
   EXPECT_EQ(rank0->Wait(absl::Milliseconds(500)), -1) << "it waits";
   rank0->Signal(SIGTERM);
   EXPECT_EQ(rank0->Wait(absl::Seconds(20)), 0) << rank0->Log();
   EXPECT_EQ(rank1->Wait(absl::Seconds(20)), 0) << rank1->Log();
   EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+}
+
+TEST_F(LearnerProcess, APausedRunIsResumedWithAnotherLimit) {
+  // Six of ten groups of such coins are mixed: three rounds do for a while, not for ever.
+  std::vector<std::string> settings = {
+      "--set", "run.spurious=true",
+      "--set", "algorithm.reward.sources=[{name: random, p: 0.2}]",
+      "--set", "algorithm.filter.prompts={dynamic: {max_rounds: 3}}"};
+  WriteConfig(100000);
+  auto learner = Learner(0, 1, settings);
+  auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return absl::StrContains(learner->Log(), "The run is paused"); }))
+      << learner->Log();
+  EXPECT_THAT(learner->Log(), HasSubstr("continue with --resume"));
+  learner->Signal(SIGTERM);
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 0) << learner->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+  const auto done = Metrics().back()["step"].get<int64_t>();
+  ASSERT_GT(done, 0);
 
   unlink(Path("out/address").c_str());
-  auto learner = Learner(0, 1, {"--set", kFilter, "--set", "algorithm.filter.on_exhausted=stop"});
+  WriteConfig(static_cast<int>(done) + 2);
+  settings.back() = "algorithm.filter.prompts={dynamic: {max_rounds: 50}}";
+  settings.push_back("--resume");
+  learner = Learner(0, 1, settings);
   worker = Worker();
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  EXPECT_EQ(Metrics().back()["step"], done + 2);
+}
+
+TEST_F(LearnerProcess, ARunThatNobodyWatchesStopsInsteadOfPausing) {
+  WriteConfig(2);
+  const auto learner = Learner(0, 1,
+                               {"--set", "algorithm.filter.prompts={dynamic: {max_rounds: 1}}",
+                                "--set", "algorithm.filter.on_exhausted=stop"});
+  const auto worker = Worker();
   EXPECT_EQ(learner->Wait(absl::Seconds(60)), 1) << learner->Log();
   EXPECT_THAT(learner->Log(), HasSubstr("ALERT dynamic_sampling_exhausted"));
 }
