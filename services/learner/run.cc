@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "absl/algorithm/container.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -28,6 +29,8 @@ namespace {
 constexpr int kMaxSilentSteps = 10;
 constexpr char kPhasePaused[] = "paused";
 constexpr absl::Duration kPauseSlice = absl::Seconds(10);
+// A service may be restarted meanwhile, and steps without a verdict are short.
+constexpr absl::Duration kServiceMayBeAway = absl::Minutes(2);
 constexpr char kPhaseTrain[] = "train";  // in status; split by the step's report afterwards
 constexpr absl::Duration kRankZeroStops = absl::Seconds(30);  // after a signal to all ranks
 
@@ -74,6 +77,7 @@ class LearnerRun {
   std::unique_ptr<LearnerServing> serving_;
   RunTotals totals_;
   int silent_steps_ = 0;       // the last ones, without a single verdict
+  absl::Time silent_since_;    // their first one's end
   int64_t saved_step_ = 0;     // of the newest checkpoint
   bool weights_whole_ = true;  // false: a step failed after some of its updates
   bool ranks_follow_ = true;   // false: the collective is unusable
@@ -182,10 +186,17 @@ absl::Status LearnerRun::CheckVerdicts(const StepReport& report) {
   const bool silent = wanted && report.rows > 0 && report.unscorable_rows == report.rows;
   silent_steps_ = silent ? silent_steps_ + 1 : 0;
   if (!silent) return absl::OkStatus();
+  if (silent_steps_ == 1) silent_since_ = absl::Now();
   const std::string what = absl::StrCat("ALERT no_verdicts: none of the ", report.rows,
                                         " rows of a step could be scored, ", silent_steps_,
                                         " steps in a row; the workers' logs say why");
-  if (silent_steps_ >= kMaxSilentSteps) return absl::FailedPreconditionError(what);
+  const bool service =
+      absl::c_any_of(config().algorithm().reward().sources(),
+                     [](const auto& source) { return source.name() == "service"; });
+  const absl::Duration patience = service ? kServiceMayBeAway : absl::ZeroDuration();
+  if (silent_steps_ >= kMaxSilentSteps && absl::Now() - silent_since_ >= patience) {
+    return absl::FailedPreconditionError(what);
+  }
   COHORT_LOG(ERROR) << what;
   return absl::OkStatus();
 }
