@@ -20,7 +20,7 @@ namespace {
 constexpr int kMaxAttempts = 6;
 // Of a call's items; the rest of a message is small.
 constexpr size_t kMaxCallBytes = kMaxMessageBytes - (64 << 10);
-// gRPC ends a call at its deadline; this much later it is given up without its word.
+// After a deadline, for gRPC to say so by itself.
 constexpr absl::Duration kGrace = absl::Seconds(2);
 
 RewardVerdict Unscorable(const char* cause, const std::string& note) {
@@ -58,8 +58,9 @@ class ServiceScorer::Channel {
   const std::unique_ptr<v1::Reward::Stub> stub;
 };
 
-// One request, over all its attempts. Shared with gRPC's thread, which may be later than its
-// caller.
+// One request, over all its attempts. Whoever waits for it owns it, and gRPC's thread only borrows
+// it: with the last reference to a context may go the last one to its channel, and gRPC would then
+// destroy the queue that this very thread serves.
 struct ServiceScorer::Call {
   struct Attempt {
     grpc::ClientContext context;
@@ -69,24 +70,25 @@ struct ServiceScorer::Call {
   };
   v1::ScoreRequest request;
   std::vector<size_t> rows;  // of the items, in the caller's inputs
-  std::shared_ptr<Attempt> attempt;
+  std::unique_ptr<Attempt> attempt;
 
-  static void Start(const std::shared_ptr<Call>& call, v1::Reward::Stub* stub,
-                    absl::Time deadline) {
-    auto attempt = std::make_shared<Attempt>();
-    call->attempt = attempt;
+  void Start(v1::Reward::Stub* stub, absl::Time deadline) {
+    attempt = std::make_unique<Attempt>();
     attempt->context.set_deadline(absl::ToChronoTime(deadline));
-    stub->async()->Score(&attempt->context, &call->request, &attempt->reply,
-                         [call, attempt](const grpc::Status& status) {
+    stub->async()->Score(&attempt->context, &request, &attempt->reply,
+                         [attempt = attempt.get()](const grpc::Status& status) {
                            attempt->status = FromGrpc(status);
                            attempt->done.Notify();
                          });
   }
-  // The attempt's status; late ones are cancelled.
+  // The attempt's status. gRPC ends a call at its deadline, and what is late all the same at once
+  // when it is cancelled.
   absl::Status Wait(absl::Time deadline) const {
-    if (attempt->done.WaitForNotificationWithDeadline(deadline + kGrace)) return attempt->status;
-    attempt->context.TryCancel();
-    return absl::DeadlineExceededError("no reply in time");
+    if (!attempt->done.WaitForNotificationWithDeadline(deadline + kGrace)) {
+      attempt->context.TryCancel();
+      attempt->done.WaitForNotification();
+    }
+    return attempt->status;
   }
 };
 
@@ -114,9 +116,9 @@ std::vector<RewardVerdict> ServiceScorer::Score(absl::Span<const RewardInput> in
   return verdicts;
 }
 
-std::vector<std::shared_ptr<ServiceScorer::Call>> ServiceScorer::MakeCalls(
+std::vector<std::unique_ptr<ServiceScorer::Call>> ServiceScorer::MakeCalls(
     absl::Span<const RewardInput> inputs, std::vector<RewardVerdict>* verdicts) const {
-  std::vector<std::shared_ptr<Call>> calls;
+  std::vector<std::unique_ptr<Call>> calls;
   size_t bytes = 0;
   for (size_t row = 0; row < inputs.size(); ++row) {
     v1::ScoreItem item;
@@ -131,7 +133,7 @@ std::vector<std::shared_ptr<ServiceScorer::Call>> ServiceScorer::MakeCalls(
     const bool full = !calls.empty() && (calls.back()->request.items_size() >= options_.batch ||
                                          bytes + size > kMaxCallBytes);
     if (calls.empty() || full) {
-      calls.push_back(std::make_shared<Call>());
+      calls.push_back(std::make_unique<Call>());
       calls.back()->request.set_run(options_.run);
       bytes = 0;
     }
@@ -146,14 +148,15 @@ std::vector<std::shared_ptr<ServiceScorer::Call>> ServiceScorer::MakeCalls(
 
 std::vector<RewardVerdict> ServiceScorer::CallAll(absl::Span<const RewardInput> inputs, bool once) {
   std::vector<RewardVerdict> verdicts(inputs.size());
-  const std::vector<std::shared_ptr<Call>> calls = MakeCalls(inputs, &verdicts);
+  const std::vector<std::unique_ptr<Call>> calls = MakeCalls(inputs, &verdicts);
   const absl::Time deadline = absl::Now() + options_.timeout;
   Backoff backoff(options_.backoff, options_.seed);
-  std::vector<std::shared_ptr<Call>> open = calls;
+  std::vector<Call*> open;
+  for (const auto& call : calls) open.push_back(call.get());
   for (int attempt = 1; !open.empty(); ++attempt) {
-    for (const auto& call : open) Call::Start(call, channel_->stub.get(), deadline);
-    std::vector<std::shared_ptr<Call>> unavailable;
-    for (const auto& call : open) {
+    for (Call* call : open) call->Start(channel_->stub.get(), deadline);
+    std::vector<Call*> unavailable;
+    for (Call* call : open) {
       if (absl::IsUnavailable(call->Wait(deadline))) unavailable.push_back(call);
     }
     open = std::move(unavailable);
@@ -165,17 +168,14 @@ std::vector<RewardVerdict> ServiceScorer::CallAll(absl::Span<const RewardInput> 
   return verdicts;
 }
 
-void ServiceScorer::Finish(const std::vector<std::shared_ptr<Call>>& calls,
+void ServiceScorer::Finish(const std::vector<std::unique_ptr<Call>>& calls,
                            std::vector<RewardVerdict>* verdicts) const {
   for (const auto& call : calls) {
     const Call::Attempt& attempt = *call->attempt;
-    const bool done = attempt.done.HasBeenNotified();
-    const absl::Status status =
-        done ? attempt.status : absl::DeadlineExceededError("no reply in time");
-    if (!status.ok()) {
-      const RewardVerdict verdict =
-          Unscorable(CauseOf(status), absl::StrCat("the reward service at ", options_.address,
-                                                   " did not score: ", status.ToString()));
+    if (!attempt.status.ok()) {
+      const RewardVerdict verdict = Unscorable(
+          CauseOf(attempt.status), absl::StrCat("the reward service at ", options_.address,
+                                                " did not score: ", attempt.status.ToString()));
       for (const size_t row : call->rows) (*verdicts)[row] = verdict;
       continue;
     }

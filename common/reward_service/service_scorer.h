@@ -47,9 +47,9 @@ class ServiceScorer final : public BatchScorer {
   class Channel;
   struct Call;
   std::vector<RewardVerdict> CallAll(absl::Span<const RewardInput> inputs, bool once);
-  std::vector<std::shared_ptr<Call>> MakeCalls(absl::Span<const RewardInput> inputs,
+  std::vector<std::unique_ptr<Call>> MakeCalls(absl::Span<const RewardInput> inputs,
                                                std::vector<RewardVerdict>* verdicts) const;
-  void Finish(const std::vector<std::shared_ptr<Call>>& calls,
+  void Finish(const std::vector<std::unique_ptr<Call>>& calls,
               std::vector<RewardVerdict>* verdicts) const;
   void Judge(const std::vector<RewardVerdict>& verdicts);
 

@@ -236,6 +236,16 @@ TEST(ServiceScorerTest, NobodyThereIsUnscorable) {
   ExpectUnscorable(scorer.Score(Rows(1))[0], cause::kUnavailable);
 }
 
+// The last channel of a process ends the threads that gRPC calls back on: none of them may do it.
+TEST(ServiceScorerTest, TheLastScorerOfAProcessEndsInItsOwnThread) {
+  for (int round = 0; round < 300; ++round) {
+    ServiceScorerOptions options = Quick("127.0.0.1:1");
+    options.backoff.initial = options.backoff.limit = absl::ZeroDuration();
+    ServiceScorer scorer(options);
+    ExpectUnscorable(scorer.Score(Rows(1))[0], cause::kUnavailable);
+  }
+}
+
 TEST(ServiceScorerTest, BytesThatAreNoReplyAreUnscorable) {
   GarbageService service;
   grpc::ServerBuilder builder;
