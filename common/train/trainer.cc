@@ -113,6 +113,13 @@ std::vector<CheckpointPart> Trainer::Beside() {
   return parts;
 }
 
+int64_t Trainer::updates() const {
+  int64_t steps = policy_.optimizer().steps();
+  if (critic_ != nullptr) steps += critic_->trained().optimizer().steps();
+  if (process_ != nullptr) steps += process_->trained().optimizer().steps();
+  return steps;
+}
+
 void Trainer::Restore(int64_t batches, double kl_coef) {
   batches_ = batches;
   kl_.Restore(kl_coef);

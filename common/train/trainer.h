@@ -70,7 +70,7 @@ class Trainer {
 
   // Trains on one batch. `version`: of the weights in the model now. After an error the weights may
   // have made part of the batch's updates, and must not be published or saved then; they are whole
-  // while optimizer().steps() is what it was. A number that is not finite is such an error
+  // while updates() is what it was. A number that is not finite is such an error
   // (NonFiniteIn); its message names the rows.
   absl::StatusOr<StepReport> Step(absl::Span<const Group> groups, int64_t version);
 
@@ -78,6 +78,7 @@ class Trainer {
   absl::Status SyncWeights();
 
   // State that a checkpoint keeps.
+  int64_t updates() const;  // optimizer steps of the policy and of the models beside it
   AdamW& optimizer() { return policy_.optimizer(); }
   const AdamW& optimizer() const { return policy_.optimizer(); }
   // The other models that are trained, by name.

@@ -329,7 +329,7 @@ TEST(Trainer, WhatIsNotFiniteStopsTheStepAndNamesTheRow) {
                        AllOf(HasSubstr("non-finite reward"), HasSubstr("group 1 row 2"))));
   EXPECT_EQ(NonFiniteIn(bad_reward), "reward");
   EXPECT_EQ(NonFiniteIn(absl::InternalError("non-finite reward: only in words")), "");
-  EXPECT_EQ(trainer.optimizer().steps(), 0) << "the weights are whole";
+  EXPECT_EQ(trainer.updates(), 0) << "the weights are whole";
   groups = MakeGroups(2, 3);
   groups[0].rows[1].logprobs[0] = std::numeric_limits<float>::infinity();
   EXPECT_THAT(trainer.Step(groups, 0),

@@ -208,13 +208,13 @@ absl::StatusOr<StepReport> LearnerRun::TrainOn(const DispatchBatch& batch) {
       SendCommand(*parts_.collective, RankCommand::Kind::kTrain, version, batch.groups);
   ranks_follow_ = sent.ok();
   COHORT_RETURN_IF_ERROR(sent);
-  const int64_t updates = parts_.trainer->optimizer().steps();
+  const int64_t updates = parts_.trainer->updates();
   absl::StatusOr<StepReport> report = parts_.trainer->Step(batch.groups, version);
   ranks_follow_ = report.ok() || absl::IsCancelled(report.status());
   if (report.ok()) return report;
   reporter_->StepFailed(report.status());
   // Weights that give log-probs which are not finite are damaged, too.
-  weights_whole_ = parts_.trainer->optimizer().steps() == updates &&
+  weights_whole_ = parts_.trainer->updates() == updates &&
                    NonFiniteIn(report.status()) != NonFiniteName(NonFinite::kLogprob);
   return report;
 }

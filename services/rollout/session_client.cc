@@ -48,8 +48,10 @@ class SessionClient::Impl {
   bool ended() const;
   size_t unacked_groups() const;
   bool connected() const;
-  uint64_t reconnects() const;
-  uint64_t bytes_sent() const;
+  uint64_t reconnects() const {
+    absl::MutexLock lock(&mu_);
+    return welcomes_ > 0 ? welcomes_ - 1 : 0;
+  }
 
  private:
   // A finished group until its ack.
@@ -99,7 +101,6 @@ class SessionClient::Impl {
   std::map<GroupId, uint64_t> held_ ABSL_GUARDED_BY(mu_);  // lease ids of what is being generated
   std::list<Outgoing> unacked_ ABSL_GUARDED_BY(mu_);       // sent in this order
   uint64_t unacked_bytes_ ABSL_GUARDED_BY(mu_) = 0;
-  uint64_t bytes_sent_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time send_limit_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
 
   ReconnectingStream stream_;  // last: its thread uses the rest
@@ -369,7 +370,6 @@ void SessionClient::Impl::SendChunks() {
       if (credit_ == 0) return;
       const OutgoingChunk chunk = outgoing.splitter.Next(outgoing.lease_id, credit_);
       credit_ -= chunk.payload.size;
-      bytes_sent_ += chunk.payload.size;
       stream_.Send(EncodeWithPayload(v1::WorkerMessage::kGroupChunkFieldNumber, chunk.header,
                                      v1::GroupChunk::kPayloadFieldNumber, chunk.payload),
                    Lane::kData);
@@ -469,14 +469,6 @@ bool SessionClient::Impl::connected() const {
   absl::MutexLock lock(&mu_);
   return welcomed_;
 }
-uint64_t SessionClient::Impl::reconnects() const {
-  absl::MutexLock lock(&mu_);
-  return welcomes_ > 0 ? welcomes_ - 1 : 0;
-}
-uint64_t SessionClient::Impl::bytes_sent() const {
-  absl::MutexLock lock(&mu_);
-  return bytes_sent_;
-}
 
 // ---- the public face ----
 
@@ -504,6 +496,5 @@ bool SessionClient::ended() const { return impl_->ended(); }
 size_t SessionClient::unacked_groups() const { return impl_->unacked_groups(); }
 bool SessionClient::connected() const { return impl_->connected(); }
 uint64_t SessionClient::reconnects() const { return impl_->reconnects(); }
-uint64_t SessionClient::bytes_sent() const { return impl_->bytes_sent(); }
 
 }  // namespace cohort

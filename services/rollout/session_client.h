@@ -95,7 +95,6 @@ class SessionClient {
   size_t unacked_groups() const;
   bool connected() const;  // welcomed, and the stream lives
   uint64_t reconnects() const;
-  uint64_t bytes_sent() const;  // group payload
 
  private:
   class Impl;
