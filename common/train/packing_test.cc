@@ -150,6 +150,31 @@ TEST(EdgeCaseTruncatedResponse, WithoutShapingItKeepsTheVerifiersReward) {
   EXPECT_TRUE(batch.rows[0].scorable);
 }
 
+// The order of operations of 14.3: shaping, then the penalty of kl.reward, then advantages.
+TEST(PrepareBatch, ShapingComesBeforeTheKlPenaltyAndBothBeforeTheAdvantages) {
+  std::vector<Group> groups = MakeGroups(1, 2);
+  for (Row& row : groups[0].rows) row.reward = 1, row.rewards = {1};
+  groups[0].rows[0].finish = FinishReason::kLength;
+  AlgorithmSpec spec;
+  ShapingSpec truncated;
+  truncated.kind = Shaping::kTruncated;
+  spec.shaping = {truncated};
+  spec.advantage.baseline = AdvantageBaseline::kNone;
+  spec.advantage.scale = AdvantageScale::kNone;
+  spec.advantage.level = AdvantageLevel::kReturns;
+  spec.kl.placement = KlPlacement::kReward;
+  spec.kl.estimator = KlEstimator::kK1;
+  COHORT_ASSERT_OK_AND_ASSIGN(TrainBatch batch, PrepareBatch(groups, spec, 0));
+  batch.old.assign(batch.mask.size(), -1);
+  batch.reference.assign(batch.mask.size(), -1.5);
+  COHORT_ASSERT_OK(AddAdvantages(spec, 0.1, &batch));
+  for (const TrainRow& row : batch.rows) {
+    const double shaped = row.index == 0 ? 0 : 1;
+    EXPECT_NEAR(batch.advantage[static_cast<size_t>(row.begin)],
+                shaped - 0.1 * 0.5 * static_cast<double>(row.length), 1e-12);
+  }
+}
+
 TEST(PrepareBatch, ShapesRewardsAndAppliesTheRowFilter) {
   std::vector<Group> groups = MakeGroups(1, 3);
   groups[0].rows[0].finish = FinishReason::kLength;
