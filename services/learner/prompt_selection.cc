@@ -120,9 +120,11 @@ absl::Status SelectPrompts(const v1::RunConfig& config, const PromptFormat& form
     COHORT_RETURN_IF_ERROR(candidates.Add(i, (*parts)[i]));
   }
   const size_t all = candidates.list().size();
+  // A pass over one file is an epoch; of prompts that are drawn the n-th visit is the n-th.
+  const bool passes = parts->size() == 1 && (*parts)[0].source->Size((*parts)[0].split) != kEndless;
   AccuracyHistory curves;
   for (const Candidate& candidate : candidates.list()) {
-    curves.push_back(history->Curve(candidate.key, parts->size() == 1 ? all : 0));
+    curves.push_back(history->Curve(candidate.key, passes ? all : 0));
   }
   const std::vector<RankedPrompt> ranked = Rank(select, curves);
   if (ranked.empty()) {

@@ -112,7 +112,9 @@ TEST_F(RewardProcess, AServiceThatBreaksCostsItsSamplesAndNothingElse) {
 
   for (const json& line : Metrics()) {
     // Scores are at least 1/8 here: a mean of 0 would be a broken score that was counted.
-    if (line.contains("reward/service/mean")) EXPECT_GT(line["reward/service/mean"], 0.1);
+    if (line.contains("reward/service/mean")) {
+      EXPECT_GT(line["reward/service/mean"], 0.1);
+    }
   }
   EXPECT_THAT(worker->Log(), HasSubstr("without a reward because of unavailable"));
   EXPECT_THAT(worker->Log(), HasSubstr("scores again"));
