@@ -84,7 +84,7 @@ std::string StepLine(const nlohmann::json& metrics, int64_t steps, absl::string_
   if (degenerate >= 0) absl::StrAppendFormat(&out, "  mixed %.0f%%", 100 * (1 - degenerate));
   Append(metrics, metric::kEntropy, absl::FormatSpec<double>("  entropy %.3f"), &out);
   const bool has_reference = NumberOr(metrics, metric::kKlRef, -1) >= 0;
-  Append(metrics, has_reference ? metric::kKlRef : metric::kPpoKl,
+  Append(metrics, has_reference ? metric::kKlRef : metric::kMismatchKl,
          absl::FormatSpec<double>("  kl %.4f"), &out);
   Append(metrics, metric::kResponseLengthMean, absl::FormatSpec<double>("  length %.1f"), &out);
   Append(metrics, metric::kRolloutTokensPerSecond, absl::FormatSpec<double>("  %.0f tok/s"), &out);

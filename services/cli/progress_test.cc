@@ -16,7 +16,7 @@ using testing::Not;
 
 constexpr char kStepJson[] =
     R"({"step":12,"time/step":5,"loss":0.1,"reward/mean":0.40625,"frac_reward_zero_std":0.25,)"
-    R"("entropy":0.834,"kl_ref":null,"ppo_kl":0.0012,"response_length/mean":6.12,)"
+    R"("entropy":0.834,"kl_ref":null,"mismatch_kl":0.0012,"response_length/mean":6.12,)"
     R"("throughput/rollout_tokens_per_second":112.4,"off_policy_level/mean":0,)"
     R"("wait/learner":1.24,"wait/rollout":0.4})";
 
@@ -24,7 +24,7 @@ TEST(StepLineTest, ShowsWhatTheStepHas) {
   EXPECT_EQ(StepLine(nlohmann::json::parse(kStepJson), 40, "2:20"),
             "step 12/40  reward 0.406  mixed 75%  entropy 0.834  kl 0.0012  length 6.1  112 tok/s"
             "  staleness 0  wait learner 1.2s rollout 0.4s  left 2:20");
-  EXPECT_EQ(StepLine(nlohmann::json::parse(R"({"step":1,"ppo_kl":-1e-9})"), 2, ""),
+  EXPECT_EQ(StepLine(nlohmann::json::parse(R"({"step":1,"mismatch_kl":-1e-9})"), 2, ""),
             "step 1/2  kl 0.0000");
 }
 
