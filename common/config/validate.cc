@@ -239,11 +239,14 @@ void CheckEval(const v1::EvalSection& eval, Mistakes* out) {
   out->AtLeast("eval.samples", eval.samples(), 0);
   out->Between("eval.temperature", eval.temperature(), 0, 100);
   out->AtLeast("eval.max_new_tokens", eval.max_new_tokens(), 1);
+  out->Above("eval.top_p", eval.top_p(), 0);
+  out->Between("eval.top_p", eval.top_p(), 0, 1);
   std::set<std::string> names;
   for (int i = 0; i < eval.sources_size(); ++i) {
     const std::string field = absl::StrCat("eval.sources[", i, "]");
     CheckSource(field, eval.sources(i), &names, out);
     out->AtLeast(absl::StrCat(field, ".prompts"), eval.sources(i).prompts(), 0);
+    out->OneOf(absl::StrCat(field, ".split"), eval.sources(i).split(), {"train", "heldout"});
   }
 }
 

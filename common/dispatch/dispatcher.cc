@@ -73,7 +73,7 @@ int64_t Dispatcher::Places() const {
 }
 
 absl::StatusOr<bool> Dispatcher::AdmitOne() {
-  while (Places() > 0 && !Exhausted()) {
+  while (options_.train && Places() > 0 && !Exhausted()) {
     const bool hole = !holes_.empty();
     const uint64_t ordinal = hole ? *holes_.begin() : next_ordinal_;
     absl::StatusOr<PromptItem> item = feed_(ordinal);
@@ -257,6 +257,12 @@ Dispatcher::DeliveryResult Dispatcher::DeliverEval(const std::string& worker, Gr
   if (absl::Status shape = CheckGroup(group, flight->id, flight->item, limits); !shape.ok()) {
     if (flight->worker == worker) FailFlight(*flight, false, std::string(shape.message()));
     return Count(Delivery::kMalformed, std::string(shape.message()));
+  }
+  // AlreadyExists: the same prompts were evaluated before with these weights.
+  if (absl::Status logged = log_->Append(group); !logged.ok() && !absl::IsAlreadyExists(logged)) {
+    const std::string why = absl::StrCat("the group log refused it: ", logged.message());
+    if (flight->worker == worker) LoseFlight(*flight, why);
+    return Count(Delivery::kLate, why);
   }
   eval_.Settle(std::move(group));
   return Count(Delivery::kAccepted, "");

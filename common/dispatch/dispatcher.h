@@ -82,6 +82,7 @@ class Dispatcher {
     absl::Duration lease_duration = absl::Minutes(10);
     int64_t last_step =
         0;  // batches in the whole run: no ordinal is issued that could not be trained; 0: endless
+    bool train = true;  // false: only the prompts of BeginEval are leased
   };
 
   Dispatcher(Options options, PromptFeed feed, GroupFilter filter, GroupLog* log, Clock* clock,

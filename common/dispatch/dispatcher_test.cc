@@ -203,7 +203,16 @@ TEST_F(DispatcherTest, EvaluationComesBeforeTrainingAndKeepsItsOrder) {
   ASSERT_EQ(groups.size(), 2u);
   EXPECT_EQ(groups[0].ordinal, 10u);
   EXPECT_EQ(groups[1].ordinal, 11u);
-  EXPECT_EQ(log_.size(), 0u) << "evaluation is no training data";
+  EXPECT_EQ(log_.size(), 2u) << "what is accepted is in the log";
+}
+
+TEST_F(DispatcherTest, WithoutTrainingOnlyTheEvaluationIsLeased) {
+  Start({.groups_per_step = 1, .train = false});
+  EXPECT_TRUE(NothingToLease());
+  dispatcher_->BeginEval({MakeItem(10)});
+  EXPECT_EQ(Deliver(Lease()), Delivery::kAccepted);
+  EXPECT_TRUE(NothingToLease());
+  COHORT_EXPECT_OK(dispatcher_->WaitEval(absl::Now() + absl::Seconds(10)).status());
 }
 
 TEST_F(DispatcherTest, AResumedRunDispatchesItsHolesFirst) {

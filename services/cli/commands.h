@@ -89,9 +89,8 @@ struct EvalArgs {
   std::vector<int64_t> ks;  // of pass@k, avg@k and maj@k; empty: 1, 2, 4, ... and `samples`
   std::string results;      // JSONL per problem; empty: `out` with .jsonl, or none
   bool resume = false;      // keep the problems that are in `results` already
-  int workers = 1;          // engine processes that share the problems
+  int workers = 1;          // rollout workers that share the problems; 1: this process samples
   int keep = 4;             // completions per problem kept with text and tokens
-  std::string shard;        // I/N, in a process that another `cohort eval` started
   std::string self;         // this program's path
 };
 int RunEval(const EvalArgs& args);

@@ -1,17 +1,15 @@
 // `cohort eval`: problems, several samples each, judged; pass@k, avg@k and maj@k with intervals.
 //
-// One process samples, or `--workers N` share the problems: N processes with an engine each, as a
-// rollout worker has one, which write a part of the results that this process puts together. It
-// forks before it touches LibTorch.
+// This process samples, or `--workers N` do it as in training: a learner process leases the
+// problems, N rollout workers sample and score them (eval_workers.h), and this process counts.
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -19,23 +17,22 @@
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/model/model_config.h"
 #include "common/model/model_hash.h"
 #include "common/telemetry/jsonl_writer.h"
+#include "common/wire/group_file.h"
 #include "services/cli/accuracy.h"
 #include "services/cli/commands.h"
+#include "services/cli/eval_workers.h"
 #include "services/cli/evaluator.h"
 #include "services/cli/local_engine.h"
-#include "services/cli/supervisor.h"
 
 namespace cohort {
 namespace {
 
 using nlohmann::json;
 
-constexpr int kMaxWorkers = 256;
 constexpr int kProgressEvery = 16;  // problems
-constexpr absl::Duration kTick = absl::Milliseconds(200);
-constexpr absl::Duration kWorkerGrace = absl::Seconds(5);
 
 EvaluatorOptions MakeOptions(const EvalArgs& args) {
   EvaluatorOptions options;
@@ -51,23 +48,6 @@ EvaluatorOptions MakeOptions(const EvalArgs& args) {
   options.seed = args.seed;
   options.keep = args.keep;
   return options;
-}
-
-struct Shard {
-  uint64_t index = 0;
-  uint64_t count = 1;
-  bool Has(uint64_t problem) const { return problem % count == index; }
-};
-
-absl::StatusOr<Shard> ParseShard(const std::string& text) {
-  Shard shard;
-  const size_t slash = text.find('/');
-  if (text.empty()) return shard;
-  if (slash == std::string::npos || !absl::SimpleAtoi(text.substr(0, slash), &shard.index) ||
-      !absl::SimpleAtoi(text.substr(slash + 1), &shard.count) || shard.index >= shard.count) {
-    return absl::InvalidArgumentError(absl::StrCat("--shard: expected I/N, found ", text));
-  }
-  return shard;
 }
 
 std::vector<ProblemScore> Scores(const EvalResults& results) {
@@ -109,14 +89,13 @@ class EvalCommand {
   explicit EvalCommand(const EvalArgs& args) : args_(args), options_(MakeOptions(args)) {}
 
   absl::Status Run() {
-    COHORT_ASSIGN_OR_RETURN(shard_, ParseShard(args_.shard));
     COHORT_RETURN_IF_ERROR(Open());
     const absl::Time start = absl::Now();
     if (Missing() > 0) {
       COHORT_RETURN_IF_ERROR(args_.workers > 1 ? RunWorkers() : RunHere());
     }
     seconds_ = absl::ToDoubleSeconds(absl::Now() - start);
-    return args_.shard.empty() ? Report() : absl::OkStatus();
+    return Report();
   }
 
  private:
@@ -125,7 +104,9 @@ class EvalCommand {
     if (args_.out.empty()) return "";
     return absl::StrCat(absl::StripSuffix(args_.out, ".json"), ".jsonl");
   }
-  std::string PartPath(int part) const { return absl::StrCat(path_, ".part-", part); }
+  // Of the processes of --workers, as long as the evaluation is not complete.
+  std::string FleetFolder() const { return path_ + ".fleet"; }
+  std::string GroupsPath() const { return FleetFolder() + "/groups"; }
 
   absl::Status CheckKs() {
     ks_ = args_.ks.empty() ? PowersOfTwoUpTo(args_.samples) : args_.ks;
@@ -157,40 +138,50 @@ class EvalCommand {
     if (args_.resume && path_.empty()) {
       return absl::InvalidArgumentError("--resume needs --results FILE.jsonl or --out FILE.json");
     }
-    if (args_.resume || !args_.shard.empty()) COHORT_RETURN_IF_ERROR(TakeEarlierResults());
+    if (args_.resume) COHORT_RETURN_IF_ERROR(TakeEarlierResults());
     results_.header["model"] = args_.model;
     results_.header["data"] = args_.data;
     if (path_.empty() && args_.workers > 1) {
       folder_ = std::make_unique<TemporaryFolder>();
       path_ = folder_->path() + "/results.jsonl";
     }
-    if (path_.empty() || !args_.shard.empty()) return absl::OkStatus();
-    RemoveParts();
+    if (path_.empty()) return absl::OkStatus();
+    if (!args_.resume) RemoveFleetFolder();
     return WriteEvalResults(path_, results_);
   }
 
-  // What an interrupted evaluation left: its file and those of its workers.
+  // What an interrupted evaluation left: its file, and the groups that its workers sent.
   absl::Status TakeEarlierResults() {
-    const int parts = args_.shard.empty() ? kMaxWorkers : 0;
-    for (int part = -1; part < parts; ++part) {
-      const std::string path = part < 0 ? path_ : PartPath(part);
-      if (!std::filesystem::exists(path)) continue;
-      COHORT_ASSIGN_OR_RETURN(EvalResults earlier, ReadEvalResults(path));
-      COHORT_RETURN_IF_ERROR(CheckSameEvaluation(path, earlier.header, results_.header));
-      for (auto& [index, problem] : earlier.problems) {
-        if (index < count_) results_.problems[index] = std::move(problem);
-      }
+    if (!std::filesystem::exists(path_)) return absl::OkStatus();
+    COHORT_ASSIGN_OR_RETURN(EvalResults earlier, ReadEvalResults(path_));
+    COHORT_RETURN_IF_ERROR(CheckSameEvaluation(path_, earlier.header, results_.header));
+    for (auto& [index, problem] : earlier.problems) {
+      if (index < count_) results_.problems[index] = std::move(problem);
     }
-    if (args_.shard.empty() && !results_.problems.empty()) {
+    if (std::filesystem::exists(GroupsPath())) {
+      COHORT_ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(args_.model));
+      COHORT_ASSIGN_OR_RETURN(const auto evaluator, Evaluator::Create(options_, tokenizer.get()));
+      COHORT_RETURN_IF_ERROR(TakeGroups(*evaluator));
+    }
+    if (!results_.problems.empty()) {
       std::cerr << "cohort eval: " << results_.problems.size() << " of " << count_
                 << " problems are there already" << std::endl;
     }
     return absl::OkStatus();
   }
 
-  void RemoveParts() const {
+  absl::Status TakeGroups(const Evaluator& evaluator) {
+    COHORT_ASSIGN_OR_RETURN(const std::vector<Group> groups, ReadGroupFile(GroupsPath()));
+    for (const Group& group : groups) {
+      if (group.ordinal >= count_ || results_.problems.count(group.ordinal) > 0) continue;
+      COHORT_ASSIGN_OR_RETURN(results_.problems[group.ordinal], evaluator.FromGroup(group));
+    }
+    return absl::OkStatus();
+  }
+
+  void RemoveFleetFolder() const {
     std::error_code ignored;
-    for (int part = 0; part < kMaxWorkers; ++part) std::filesystem::remove(PartPath(part), ignored);
+    std::filesystem::remove_all(FleetFolder(), ignored);
   }
 
   uint64_t Missing() const {
@@ -198,9 +189,7 @@ class EvalCommand {
     for (uint64_t i = 0; i < count_; ++i) missing += Wanted(i) ? 1 : 0;
     return missing;
   }
-  bool Wanted(uint64_t index) const {
-    return shard_.Has(index) && results_.problems.count(index) == 0;
-  }
+  bool Wanted(uint64_t index) const { return results_.problems.count(index) == 0; }
 
   absl::Status RunHere() {
     COHORT_ASSIGN_OR_RETURN(
@@ -210,112 +199,66 @@ class EvalCommand {
                             Evaluator::Create(options_, local.tokenizer.get()));
     std::unique_ptr<JsonlWriter> writer;
     if (!path_.empty()) {
-      const std::string path =
-          args_.shard.empty() ? path_ : PartPath(static_cast<int>(shard_.index));
-      COHORT_ASSIGN_OR_RETURN(writer, JsonlWriter::Open(path));
-      if (!args_.shard.empty()) COHORT_RETURN_IF_ERROR(writer->WriteLine(results_.header.dump()));
+      COHORT_ASSIGN_OR_RETURN(writer, JsonlWriter::Open(path_));
     }
     return evaluator->Run(
         *local.model, [this](uint64_t index) { return Wanted(index); },
         [&](const ProblemResult& problem) -> absl::Status {
-          if (problem.too_long) {
-            std::cerr << "cohort eval: problem " << problem.index
-                      << " is longer than the model's context; skipped" << std::endl;
-          }
+          if (problem.too_long) SayTooLong(problem.index);
           results_.problems[problem.index] = problem;
-          if (args_.shard.empty()) Progress(results_.problems.size());
+          Progress(results_.problems.size());
           return writer == nullptr ? absl::OkStatus() : writer->WriteLine(ProblemLine(problem));
         });
   }
 
   // ---- workers ----
 
-  ChildSpec WorkerSpec(int index) const {
-    const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-    const int threads = args_.threads > 0 ? args_.threads : std::max(1, cores / args_.workers);
-    ChildSpec spec;
-    spec.name = absl::StrCat("worker-", index);
-    spec.argv = {args_.self,
-                 "eval",
-                 "--model",
-                 args_.model,
-                 args_.task.empty() ? "--data" : "--task",
-                 args_.task.empty() ? args_.data : args_.task,
-                 "--split",
-                 args_.split,
-                 "--samples",
-                 absl::StrCat(args_.samples),
-                 "--temperature",
-                 absl::StrFormat("%.17g", args_.temperature),
-                 "--top-p",
-                 absl::StrFormat("%.17g", args_.top_p),
-                 "--max-new-tokens",
-                 absl::StrCat(args_.max_new_tokens),
-                 "--prompts",
-                 absl::StrCat(args_.prompts),
-                 "--seed",
-                 absl::StrCat(args_.seed),
-                 "--keep",
-                 absl::StrCat(args_.keep),
-                 "--dtype",
-                 args_.dtype,
-                 "--device",
-                 args_.device,
-                 "--threads",
-                 absl::StrCat(threads),
-                 "--results",
-                 path_,
-                 "--shard",
-                 absl::StrCat(index, "/", args_.workers)};
-    spec.environment = {{"OMP_WAIT_POLICY", "passive"}, {"OMP_NUM_THREADS", absl::StrCat(threads)}};
-    return spec;
-  }
-
   absl::Status RunWorkers() {
-    SignalGate gate;
-    Supervisor supervisor;
-    std::vector<std::string> names;
-    for (int i = 0; i < args_.workers; ++i) {
-      const ChildSpec spec = WorkerSpec(i);
-      names.push_back(spec.name);
-      COHORT_RETURN_IF_ERROR(supervisor.Start(spec));
-    }
-    absl::Status status;
-    while (status.ok() && !supervisor.Running().empty()) {
-      if (SignalGate::IsStop(gate.Wait(kTick))) {
-        status = absl::CancelledError("stopped; --resume continues");
-      }
-      for (const ChildExit& exit : supervisor.Reap()) {
-        if (exit.ok() || !status.ok()) continue;
-        status = absl::UnavailableError(absl::StrCat(exit.name, " ", exit.Describe(),
-                                                     "; --resume continues with what is there"));
-      }
-      Progress(results_.problems.size() + LinesInParts());
-    }
-    if (!status.ok()) supervisor.Stop(names, kWorkerGrace, &gate);
-    COHORT_RETURN_IF_ERROR(status);
-    return MergeParts();
-  }
-
-  size_t LinesInParts() const {
-    size_t lines = 0;
-    for (int i = 0; i < args_.workers; ++i) {
-      const absl::StatusOr<std::string> text = ReadFile(PartPath(i));
-      if (!text.ok() || text->empty()) continue;
-      lines += static_cast<size_t>(std::count(text->begin(), text->end(), '\n')) - 1;
-    }
-    return lines;
-  }
-
-  absl::Status MergeParts() {
-    for (int i = 0; i < args_.workers; ++i) {
-      if (!std::filesystem::exists(PartPath(i))) continue;  // nothing was missing in its share
-      COHORT_ASSIGN_OR_RETURN(EvalResults part, ReadEvalResults(PartPath(i)));
-      for (auto& [index, problem] : part.problems) results_.problems[index] = std::move(problem);
-    }
+    COHORT_ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(args_.model));
+    EvalFleet fleet;
+    fleet.folder = FleetFolder();
+    fleet.groups = GroupsPath();
+    fleet.chat_template = tokenizer->has_chat_template();
+    for (const auto& [index, problem] : results_.problems) fleet.done.push_back(index);
+    fleet.progress = [this, done = fleet.done.size()](int64_t groups) {
+      Progress(done + static_cast<size_t>(groups));
+    };
+    // Those that were taken from the file are in `done`.
+    std::error_code ignored;
+    std::filesystem::remove(fleet.groups, ignored);
+    const absl::Status sampled = SampleByWorkers(args_, fleet);
+    COHORT_ASSIGN_OR_RETURN(const auto evaluator, Evaluator::Create(options_, tokenizer.get()));
+    if (std::filesystem::exists(fleet.groups)) COHORT_RETURN_IF_ERROR(TakeGroups(*evaluator));
     COHORT_RETURN_IF_ERROR(WriteEvalResults(path_, results_));
-    RemoveParts();
+    std::filesystem::remove(fleet.groups, ignored);
+    COHORT_RETURN_IF_ERROR(sampled);
+    COHORT_RETURN_IF_ERROR(AccountForTheRest(*evaluator));
+    COHORT_RETURN_IF_ERROR(WriteEvalResults(path_, results_));
+    RemoveFleetFolder();
     return absl::OkStatus();
+  }
+
+  // Workers are not asked for prompts that do not fit, and may give one up.
+  absl::Status AccountForTheRest(const Evaluator& evaluator) {
+    COHORT_ASSIGN_OR_RETURN(const ModelConfig model, LoadModelConfig(args_.model));
+    for (uint64_t i = 0; i < count_; ++i) {
+      if (!Wanted(i)) continue;
+      COHORT_ASSIGN_OR_RETURN(std::optional<ProblemResult> problem,
+                              evaluator.IfTooLong(i, model.max_position_embeddings));
+      if (!problem) {
+        return absl::UnavailableError(
+            absl::StrCat("problem ", i, " could not be sampled by any worker; ", FleetFolder(),
+                         "/logs say why, --resume tries", " again"));
+      }
+      SayTooLong(i);
+      results_.problems[i] = *std::move(problem);
+    }
+    return absl::OkStatus();
+  }
+
+  static void SayTooLong(uint64_t index) {
+    std::cerr << "cohort eval: problem " << index << " is longer than the model's context; skipped"
+              << std::endl;
   }
 
   void Progress(size_t done) {
@@ -410,7 +353,6 @@ class EvalCommand {
 
   const EvalArgs& args_;
   const EvaluatorOptions options_;
-  Shard shard_;
   std::vector<int64_t> ks_;
   uint64_t count_ = 0;  // problems to evaluate
   std::string path_;    // of the results; empty: none

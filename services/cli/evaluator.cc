@@ -1,6 +1,7 @@
 #include "services/cli/evaluator.h"
 
 #include <algorithm>
+#include <cmath>
 #include <deque>
 #include <utility>
 
@@ -27,6 +28,25 @@ void CountEntropies(const Row& row, std::vector<int64_t>* histogram) {
   for (float entropy : row.entropy) {
     const double bin = std::max(0.0, static_cast<double>(entropy)) / kEntropyBinWidth;
     ++(*histogram)[std::min(kEntropyBins - 1, static_cast<size_t>(bin))];
+  }
+}
+
+ProblemResult TooLong(const Prompt& prompt) {
+  ProblemResult problem;
+  problem.index = prompt.ordinal;
+  problem.prompt = PromptText(prompt);
+  problem.answer = prompt.answer;
+  problem.too_long = true;
+  return problem;
+}
+
+// The first right completion, where none of those that are kept is right.
+void KeepARightOne(const std::vector<std::string>& completions, ProblemResult* problem) {
+  for (size_t i = 0; i < completions.size(); ++i) {
+    const SampleResult& sample = problem->samples[i];
+    if (!sample.correct) continue;
+    if (sample.ids.empty()) problem->right_text = completions[i];
+    return;
   }
 }
 
@@ -84,70 +104,96 @@ absl::Status Evaluator::Run(const CausalLm& model, const std::function<bool(uint
   return GenerateInOrder(*engine, request, [&](const FinishedGroup& finished) -> absl::Status {
     const Prompt prompt = std::move(pending.front());
     pending.pop_front();
-    if (absl::IsOutOfRange(finished.status)) {
-      ProblemResult problem;
-      problem.index = prompt.ordinal;
-      problem.prompt = PromptText(prompt);
-      problem.answer = prompt.answer;
-      problem.too_long = true;
-      return take(problem);
-    }
+    if (absl::IsOutOfRange(finished.status)) return take(TooLong(prompt));
     COHORT_RETURN_IF_ERROR(finished.status);
     COHORT_ASSIGN_OR_RETURN(const ProblemResult problem, Judge(prompt, finished.group));
     return take(problem);
   });
 }
 
-absl::StatusOr<SampleResult> Evaluator::Describe(const Row& row, RewardInput* input) const {
+absl::StatusOr<SampleResult> Evaluator::DescribeRow(const Row& row, std::string* completion) const {
   SampleResult sample;
-  COHORT_ASSIGN_OR_RETURN(input->completion, tokenizer_->Decode(row.tokens, true));
+  COHORT_ASSIGN_OR_RETURN(*completion, tokenizer_->Decode(row.tokens, true));
   sample.tokens = static_cast<int>(row.tokens.size());
   sample.truncated = row.finish == FinishReason::kLength;
-  input->response_tokens = sample.tokens;
-  input->truncated = sample.truncated;
   for (float logprob : row.logprobs) sample.logprob += static_cast<double>(logprob);
   for (float entropy : row.entropy) sample.entropy += static_cast<double>(entropy);
   if (!row.entropy.empty()) sample.entropy /= static_cast<double>(row.entropy.size());
   return sample;
 }
 
-absl::StatusOr<ProblemResult> Evaluator::Judge(const Prompt& prompt, const Group& group) {
-  COHORT_ASSIGN_OR_RETURN(const auto reward_prompt,
-                          MakeRewardPrompt(prompt.columns_json, prompt.reward, group.id));
+// All but the verdicts.
+absl::StatusOr<ProblemResult> Evaluator::Describe(const Prompt& prompt, const Group& group,
+                                                  std::vector<std::string>* completions) const {
   ProblemResult problem;
   problem.index = prompt.ordinal;
   problem.prompt = PromptText(prompt);
   problem.answer = prompt.answer;
   problem.prompt_ids = group.prompt;
   problem.entropy_histogram.assign(kEntropyBins, 0);
-  std::vector<RewardInput> inputs;
   for (const Row& row : group.rows) {
-    RewardInput input;
-    input.prompt = reward_prompt;
-    input.row = static_cast<int32_t>(inputs.size());
-    COHORT_ASSIGN_OR_RETURN(SampleResult sample, Describe(row, &input));
-    sample.answer = VotingAnswer(prompt.reward, input.completion);
-    if (input.row < options_.keep) {
-      sample.text = input.completion;
+    std::string completion;
+    COHORT_ASSIGN_OR_RETURN(SampleResult sample, DescribeRow(row, &completion));
+    sample.answer = VotingAnswer(prompt.reward, completion);
+    if (static_cast<int>(problem.samples.size()) < options_.keep) {
+      sample.text = completion;
       sample.ids = row.tokens;
     }
     CountEntropies(row, &problem.entropy_histogram);
     problem.samples.push_back(std::move(sample));
-    inputs.push_back(std::move(input));
+    completions->push_back(std::move(completion));
+  }
+  return problem;
+}
+
+absl::StatusOr<ProblemResult> Evaluator::Judge(const Prompt& prompt, const Group& group) {
+  COHORT_ASSIGN_OR_RETURN(const auto reward_prompt,
+                          MakeRewardPrompt(prompt.columns_json, prompt.reward, group.id));
+  std::vector<std::string> completions;
+  COHORT_ASSIGN_OR_RETURN(ProblemResult problem, Describe(prompt, group, &completions));
+  std::vector<RewardInput> inputs(completions.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    inputs[i].prompt = reward_prompt;
+    inputs[i].row = static_cast<int32_t>(i);
+    inputs[i].completion = completions[i];
+    inputs[i].response_tokens = problem.samples[i].tokens;
+    inputs[i].truncated = problem.samples[i].truncated;
   }
   const std::vector<RowReward> rewards = rewards_->Score(inputs);
-  bool kept_right = false;
   for (size_t i = 0; i < rewards.size(); ++i) {
     SampleResult& sample = problem.samples[i];
     sample.unscorable = rewards[i].unscorable;
     sample.judged = rewards[i].judged && !rewards[i].unscorable;
     sample.correct = sample.judged && rewards[i].correct;
-    kept_right = kept_right || (sample.correct && !sample.ids.empty());
-    if (sample.correct && !kept_right && problem.right_text.empty()) {
-      problem.right_text = inputs[i].completion;
-    }
   }
+  KeepARightOne(completions, &problem);
   return problem;
+}
+
+absl::StatusOr<ProblemResult> Evaluator::FromGroup(const Group& group) const {
+  COHORT_ASSIGN_OR_RETURN(Prompt prompt, source_->At(group.ordinal, options_.split));
+  prompt.ordinal = group.ordinal;
+  std::vector<std::string> completions;
+  COHORT_ASSIGN_OR_RETURN(ProblemResult problem, Describe(prompt, group, &completions));
+  for (size_t i = 0; i < group.rows.size(); ++i) {
+    const Row& row = group.rows[i];
+    SampleResult& sample = problem.samples[i];
+    sample.unscorable = row.unscorable;
+    sample.judged = !row.unscorable && !std::isnan(row.truth);
+    sample.correct = sample.judged && row.truth > 0.5f;
+  }
+  KeepARightOne(completions, &problem);
+  return problem;
+}
+
+absl::StatusOr<std::optional<ProblemResult>> Evaluator::IfTooLong(uint64_t index,
+                                                                  int64_t context) const {
+  COHORT_ASSIGN_OR_RETURN(Prompt prompt, source_->At(index, options_.split));
+  COHORT_ASSIGN_OR_RETURN(const std::vector<int32_t> ids,
+                          EncodePrompt(prompt, options_.format, *tokenizer_));
+  if (static_cast<int64_t>(ids.size()) + options_.max_new_tokens <= context) return std::nullopt;
+  prompt.ordinal = index;
+  return TooLong(prompt);
 }
 
 }  // namespace cohort

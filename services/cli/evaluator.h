@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -46,6 +48,11 @@ class Evaluator {
   uint64_t problems() const { return count_; }
   const PromptSource& source() const { return *source_; }
 
+  // What a rollout worker sampled and scored of problem group.ordinal.
+  absl::StatusOr<ProblemResult> FromGroup(const Group& group) const;
+  // A problem whose prompt leaves no room in a context of so many tokens; nothing: it has room.
+  absl::StatusOr<std::optional<ProblemResult>> IfTooLong(uint64_t index, int64_t context) const;
+
   // Problems for which `wanted` (empty: all) is true, in order; `take` gets each when it is judged.
   absl::Status Run(const CausalLm& model, const std::function<bool(uint64_t)>& wanted,
                    const std::function<absl::Status(const ProblemResult&)>& take);
@@ -55,7 +62,9 @@ class Evaluator {
       : options_(options), tokenizer_(tokenizer) {}
   absl::StatusOr<GroupRequest> MakeRequest(const Prompt& prompt, uint64_t index) const;
   absl::StatusOr<ProblemResult> Judge(const Prompt& prompt, const Group& group);
-  absl::StatusOr<SampleResult> Describe(const Row& row, RewardInput* input) const;
+  absl::StatusOr<ProblemResult> Describe(const Prompt& prompt, const Group& group,
+                                         std::vector<std::string>* completions) const;
+  absl::StatusOr<SampleResult> DescribeRow(const Row& row, std::string* completion) const;
 
   const EvaluatorOptions options_;
   const Tokenizer* const tokenizer_;

@@ -172,13 +172,12 @@ void AddEvalDetails(CLI::App* command, EvalArgs* args) {
       ->add_option("--results", args->results, "Every problem's samples; default: --out as .jsonl")
       ->type_name("FILE.jsonl");
   command->add_flag("--resume", args->resume, "Keep the problems that --results holds");
-  command->add_option("--workers", args->workers, "Engine processes that share the problems")
+  command->add_option("--workers", args->workers, "Rollout workers that share the problems")
       ->capture_default_str()
       ->check(CLI::Range(1, 256));
   command->add_option("--keep", args->keep, "Completions per problem kept with their text")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  command->add_option("--shard", args->shard, "Used by --workers")->group("");
 }
 
 void AddEval(CLI::App* app, const std::string& self, Action* action) {

@@ -24,6 +24,9 @@ int main(int argc, char** argv) {
                  "HOST:PORT for /metrics, /healthz, /readyz and status");
   app.add_option("--address-file", args.address_file,
                  "where to write the address for workers (default: `address` in the run's folder)");
+  app.add_option("--evaluate", args.evaluate,
+                 "do not train: append the groups of eval.sources to this file and end");
+  app.add_option("--evaluated", args.evaluated, "with --evaluate: file of ordinals to leave out");
   app.add_flag("--resume", args.resume, "continue from the newest checkpoint");
   CLI11_PARSE(app, argc, argv);
   cohort::ProcessRecorder().InstallFatalHandler();

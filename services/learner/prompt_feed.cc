@@ -31,6 +31,7 @@ int64_t PromptLimit(const v1::RunConfig& config, int64_t max_context, int64_t ne
 SamplePlan EvalPlan(const v1::RunConfig& config) {
   SamplePlan plan;
   plan.temperature = static_cast<float>(config.eval().temperature());
+  plan.top_p = static_cast<float>(config.eval().top_p());
   plan.max_new_tokens = config.eval().max_new_tokens() > 0 ? config.eval().max_new_tokens()
                                                            : config.rollout().max_new_tokens();
   return plan;
@@ -135,13 +136,14 @@ absl::StatusOr<PromptMaker::EvalSet> PromptMaker::MakeEvalSet(const v1::EvalSour
   COHORT_ASSIGN_OR_RETURN(const auto source, MakeSource(OptionsOf(options, config_.run().seed())));
   EvalSet set;
   set.name = source->name();
-  const uint64_t size = source->Size(Split::kHeldout);
+  const Split split = options.split() == "train" ? Split::kTrain : Split::kHeldout;
+  const uint64_t size = source->Size(split);
   uint64_t wanted = options.prompts() > 0 ? static_cast<uint64_t>(options.prompts())
                     : size == kEndless    ? kEndlessEvalPrompts
                                           : size;
   wanted = std::min(wanted, size);
   for (uint64_t i = 0; i < wanted; ++i) {
-    COHORT_ASSIGN_OR_RETURN(const Prompt prompt, source->At(i, Split::kHeldout));
+    COHORT_ASSIGN_OR_RETURN(const Prompt prompt, source->At(i, split));
     absl::StatusOr<PromptItem> item = Encode(prompt, first_ordinal + i, max_eval_prompt_tokens_);
     if (absl::IsOutOfRange(item.status())) {
       ++set.too_long;

@@ -18,6 +18,7 @@
 #include "common/telemetry/flight_recorder.h"
 #include "common/telemetry/metric_names.h"
 #include "common/train/non_finite.h"
+#include "services/learner/evaluation_run.h"
 #include "services/learner/rank_channel.h"
 #include "services/learner/serving.h"
 #include "services/learner/stop_watcher.h"
@@ -74,6 +75,7 @@ class LearnerRun {
   PhaseTimer timer_;
   std::unique_ptr<PromptMaker> prompts_;
   std::unique_ptr<RunReporter> reporter_;
+  MemoryGroupLog log_;
   std::unique_ptr<LearnerServing> serving_;
   RunTotals totals_;
   int silent_steps_ = 0;       // the last ones, without a single verdict
@@ -105,8 +107,8 @@ absl::Status LearnerRun::Prepare() {
                         << " prompts are longer than " << prompts_->max_eval_prompt_tokens()
                         << " tokens and are left out";
   }
-  serving_ =
-      std::make_unique<LearnerServing>(args_, &parts_, prompts_.get(), reporter_.get(), &timer_);
+  serving_ = std::make_unique<LearnerServing>(args_, &parts_, prompts_.get(), reporter_.get(),
+                                              &timer_, &log_);
   COHORT_RETURN_IF_ERROR(
       WriteFileAtomic(parts_.OutPath(metric::kConfigFile), PrintConfig(config())));
   COHORT_RETURN_IF_ERROR(serving_->Publish(step()));
@@ -395,6 +397,7 @@ absl::Status RunRankZero(const LearnerArgs& args, LearnerParts* parts, const Sto
 }  // namespace
 
 absl::Status RunLearner(const LearnerArgs& args, StopSignal* stop) {
+  if (!args.evaluate.empty()) return RunEvaluation(args, stop);
   const bool first = args.rank == 0;
   std::atomic<bool> cancelled{false};
   std::atomic<Collective*> collective{nullptr};  // set: started

@@ -40,14 +40,16 @@ WeightStore::Options StoreOptions(const v1::RunConfig& config) {
 }  // namespace
 
 LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
-                               const PromptMaker* prompts, RunReporter* reporter, PhaseTimer* timer)
+                               const PromptMaker* prompts, RunReporter* reporter, PhaseTimer* timer,
+                               GroupLog* log)
     : args_(args), parts_(parts), reporter_(reporter), timer_(timer), started_(absl::Now()) {
   const int64_t first_step = parts->resumed ? parts->resumed->step : 0;
   Dispatcher::Options dispatch = MakeDispatcherOptions(parts->config);
+  dispatch.train = args.evaluate.empty();
   dispatch.vocab_size = parts->model->config().vocab_size;
   dispatcher_ = std::make_unique<Dispatcher>(
       dispatch, [prompts](uint64_t ordinal) { return prompts->Train(ordinal); },
-      MakeGroupFilter(parts->algorithm), &log_, Clock::Real(), CursorOf(*parts), first_step);
+      MakeGroupFilter(parts->algorithm), log, Clock::Real(), CursorOf(*parts), first_step);
   store_ = std::make_unique<WeightStore>(StoreOptions(parts->config));
   SessionService::Options options;
   options.semantic = parts->semantic;

@@ -25,9 +25,9 @@ namespace cohort {
 // Publish and Progress by the main thread; the rest as its parts say.
 class LearnerServing {
  public:
-  // All outlive this object.
+  // All that is pointed to outlives this object; `log` takes every group that is accepted.
   LearnerServing(const LearnerArgs& args, LearnerParts* parts, const PromptMaker* prompts,
-                 RunReporter* reporter, PhaseTimer* timer);
+                 RunReporter* reporter, PhaseTimer* timer, GroupLog* log);
   ~LearnerServing();
 
   // The weights of the model become `version`; workers hear of it once Start was called.
@@ -54,7 +54,6 @@ class LearnerServing {
   RunReporter* const reporter_;
   PhaseTimer* const timer_;
   const absl::Time started_;
-  MemoryGroupLog log_;
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<WeightStore> store_;
   std::unique_ptr<SessionService> session_;

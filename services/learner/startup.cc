@@ -68,25 +68,31 @@ absl::Status LoadBeside(CausalLmOptions options, LearnerParts* parts) {
   return CheckSameVocabulary("process_model.path", path, *parts->process_model, *parts->model);
 }
 
-absl::Status LoadModel(int rank, LearnerParts* parts) {
+absl::Status LoadPolicy(int rank, bool trainable, LearnerParts* parts) {
   const std::string& path = parts->config.model().path();
   COHORT_ASSIGN_OR_RETURN(CausalLmOptions options, ModelOptions(*parts, rank));
+  options.trainable = trainable;
   parts->config.mutable_model()->set_dtype(DtypeName(options.dtype));
   COHORT_ASSIGN_OR_RETURN(parts->tokenizer, Tokenizer::Load(path));
-  options.trainable = true;
   COHORT_ASSIGN_OR_RETURN(parts->model, CausalLm::Load(path, options));
   COHORT_RETURN_IF_ERROR(
       CheckVocabulary(path, parts->tokenizer->vocab_size(), parts->model->config()));
   COHORT_RETURN_IF_ERROR(
       CheckContext(parts->config, parts->model->config().max_position_embeddings));
-  if (parts->algorithm.kl.placement != KlPlacement::kNone) {
-    options.trainable = false;
-    COHORT_ASSIGN_OR_RETURN(parts->reference, CausalLm::Load(path, options));
-  }
-  COHORT_RETURN_IF_ERROR(LoadBeside(options, parts));
   COHORT_ASSIGN_OR_RETURN(parts->model_hash, ModelContentHash(path));
   parts->semantic = SemanticFields(parts->config, parts->model_hash);
   return absl::OkStatus();
+}
+
+// The frozen and the trained models beside the policy.
+absl::Status LoadOthers(LearnerParts* parts) {
+  CausalLmOptions options = parts->model->options();
+  if (parts->algorithm.kl.placement != KlPlacement::kNone) {
+    options.trainable = false;
+    COHORT_ASSIGN_OR_RETURN(parts->reference,
+                            CausalLm::Load(parts->config.model().path(), options));
+  }
+  return LoadBeside(options, parts);
 }
 
 absl::Status MeetRanks(const LearnerArgs& args, LearnerParts* parts) {
@@ -184,13 +190,21 @@ absl::Status MakeTrainer(const LearnerArgs& args, std::function<bool()> cancelle
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<LearnerParts>> StartEvaluation(const LearnerArgs& args) {
+  auto parts = std::make_unique<LearnerParts>();
+  COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
+  COHORT_RETURN_IF_ERROR(LoadPolicy(args.rank, /*trainable=*/false, parts.get()));
+  return parts;
+}
+
 absl::StatusOr<std::unique_ptr<LearnerParts>> StartLearner(const LearnerArgs& args,
                                                            std::function<bool()> cancelled) {
   auto parts = std::make_unique<LearnerParts>();
   COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
   COHORT_ASSIGN_OR_RETURN(const TrainerOptions options, MakeTrainerOptions(parts->config));
   parts->algorithm = options.algorithm;
-  COHORT_RETURN_IF_ERROR(LoadModel(args.rank, parts.get()));
+  COHORT_RETURN_IF_ERROR(LoadPolicy(args.rank, /*trainable=*/true, parts.get()));
+  COHORT_RETURN_IF_ERROR(LoadOthers(parts.get()));
   COHORT_RETURN_IF_ERROR(MeetRanks(args, parts.get()));
   COHORT_RETURN_IF_ERROR(MakeTrainer(args, std::move(cancelled), parts.get()));
   return parts;

@@ -27,6 +27,8 @@ struct LearnerArgs {
   std::string out;           // empty: run.out
   std::string address_file;  // empty: `address` in the run's folder
   bool resume = false;
+  std::string evaluate;   // file: no training, the groups of eval.sources are appended to it
+  std::string evaluated;  // file of ordinals, one a line, that are left out of it; empty: none
 };
 
 // Made in this order, ended in the reverse one.
@@ -47,6 +49,9 @@ struct LearnerParts {
 
   std::string OutPath(const std::string& name) const { return out + "/" + name; }
 };
+
+// Configuration, tokenizer and model of an evaluation, and nothing that trains.
+absl::StatusOr<std::unique_ptr<LearnerParts>> StartEvaluation(const LearnerArgs& args);
 
 // Loads and checks everything, meets the other ranks, restores the newest checkpoint when asked to.
 // `cancelled` becomes TrainerOptions::cancelled.

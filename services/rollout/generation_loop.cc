@@ -247,7 +247,8 @@ void GenerationLoop::Submit(LeaseTerms lease) {
   request.prompt = lease.prompt;
   request.plans = lease.plans;
   request.stop_strings = options_.stop_strings;
-  request.with_entropy = options_.with_entropy && lease.purpose == Purpose::kTrain;
+  request.with_entropy =
+      lease.purpose == Purpose::kTrain ? options_.train_entropy : options_.eval_entropy;
   const absl::Status status = engine_->Submit(std::move(request));
   ProcessRecorder().Record(absl::StrCat("ordinal ", lease.ordinal, " begins"));
   // AlreadyExists: the same group was leased again while its first lease is being worked on. One

@@ -28,7 +28,8 @@ class GenerationLoop {
   struct Options {
     int max_rows = 64;                      // rows decoded together
     std::vector<std::string> stop_strings;  // of the run
-    bool with_entropy = false;              // a reward looks at the entropy of every token
+    bool train_entropy = false;             // groups carry the entropy of every token
+    bool eval_entropy = false;              // those of evaluations do
     // A lease that waits this long for its weights ends the loop: the learner or the way to it is
     // broken, and another worker may have the lease.
     absl::Duration weights_limit = absl::Minutes(10);

@@ -171,7 +171,8 @@ void Worker::MakeLoop() {
   options.max_rows = config_.rollout().max_batch_rows();
   options.weights_limit = absl::Seconds(config_.rollout().connect_seconds());
   options.stop_strings = {config_.rollout().stop().begin(), config_.rollout().stop().end()};
-  options.with_entropy = scorer_->needs_entropy();
+  options.train_entropy = scorer_->needs_entropy();
+  options.eval_entropy = config_.eval().entropy();
   options.fail_lease = [this](GroupId group, v1::LeaseFailed::Reason reason,
                               const std::string& detail) {
     session_->FailLease(group, reason, detail);
