@@ -357,8 +357,8 @@ const std::vector<TaskEntry>& Tasks() {
     for (const auto& [form, family] : kForms) {
       for (int digits = 1; digits <= 4; ++digits) {
         tasks->push_back(
-            {absl::StrCat(family, digits), [digits, form = form](const std::string& name) {
-               return std::make_unique<PairRules>(name, digits, form);
+            {absl::StrCat(family, digits), [digits, kind = form](const std::string& name) {
+               return std::make_unique<PairRules>(name, digits, kind);
              }});
       }
     }
