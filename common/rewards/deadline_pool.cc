@@ -100,7 +100,7 @@ std::optional<RewardVerdict> DeadlinePool::Wait(const Handle& task, absl::Durati
     const auto done = [&task] { return task->result.has_value(); };
     const auto running = [&task] { return task->started != absl::InfiniteFuture(); };
     // A thread becomes free at the latest when the functions before this one are given up.
-    const double ahead = static_cast<double>(shared_->queue.size() + shared_->running);
+    const double ahead = static_cast<double>(shared_->queue.size()) + shared_->running;
     if (!shared_->mu.AwaitWithTimeout(absl::Condition(&running), (ahead + 1) * limit)) {
       COHORT_LOG(ERROR) << "no thread became free for a verifier within "
                         << absl::FormatDuration((ahead + 1) * limit) << "; " << shared_->running
