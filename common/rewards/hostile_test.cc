@@ -177,7 +177,7 @@ TEST(HostileAnswerTest, NoExtractorTakesLong) {
   for (const Named& completion : Completions()) {
     for (const auto& [name, extract] : extractors) {
       ExpectQuick(std::string(name) + " of " + completion.name,
-                  [&, extract = &extract] { (*extract)(completion.text); });
+                  [&, check = &extract] { (*check)(completion.text); });
     }
   }
 }
