@@ -137,6 +137,7 @@ struct LabelArgs {
   std::string data;         // the file that was evaluated; empty: lines are made of the evaluation
   std::string out;          // JSONL file: majority_answer, majority_ratio, incorrect_answer
   bool only_wrong = false;  // only problems whose majority is wrong
+  bool right = false;  // instead: prompt, answer and response of each right sample that was kept
 };
 int RunLabel(const LabelArgs& args);
 
