@@ -91,6 +91,7 @@ struct EvalArgs {
   bool resume = false;      // keep the problems that are in `results` already
   int workers = 1;          // engine processes that share the problems
   int keep = 4;             // completions per problem kept with text and tokens
+  std::string reward;       // a rule-based verifier; empty: the task's own, or the file format's
   std::string shard;        // I/N, in a process that another `cohort eval` started
   std::string self;         // this program's path
 };

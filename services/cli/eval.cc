@@ -41,6 +41,7 @@ EvaluatorOptions MakeOptions(const EvalArgs& args) {
   EvaluatorOptions options;
   options.source.task = args.task;
   options.source.path = args.data;
+  options.source.reward = args.reward;
   options.source.seed = args.seed;
   options.split = args.split == "train" ? Split::kTrain : Split::kHeldout;
   options.prompts = args.prompts;
@@ -241,6 +242,8 @@ class EvalCommand {
                  args_.model,
                  args_.task.empty() ? "--data" : "--task",
                  args_.task.empty() ? args_.data : args_.task,
+                 "--reward",
+                 args_.reward,
                  "--split",
                  args_.split,
                  "--samples",

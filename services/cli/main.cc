@@ -168,6 +168,9 @@ void AddEvalDetails(CLI::App* command, EvalArgs* args) {
       ->delimiter(',')
       ->check(CLI::PositiveNumber)
       ->type_name("K,K,...");
+  command->add_option("--reward", args->reward,
+                      "Who judges, such as rule_last_integer; default: the task's own, or by the "
+                      "file's format");
   command
       ->add_option("--results", args->results, "Every problem's samples; default: --out as .jsonl")
       ->type_name("FILE.jsonl");
