@@ -99,9 +99,9 @@ std::string NodeText(const StudyNode& node);  // "base m1", "evaluation main of 
 // has and for a circle.
 absl::StatusOr<std::vector<StudyNode>> InOrder(const v1::Study& study,
                                                const std::vector<StudyNode>& wanted);
-// Every base that something starts from, every arm and every evaluation.
+// Every arm and every evaluation, in the order of the arms.
 std::vector<StudyNode> AllNodes(const v1::Study& study);
-// What a claim looks at.
+// What a claim looks at and all that it needs, in order.
 absl::StatusOr<std::vector<StudyNode>> NodesOf(const v1::Study& study, const v1::StudyClaim& claim);
 
 }  // namespace cohort
