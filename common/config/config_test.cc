@@ -445,6 +445,13 @@ TEST(ValidateTest, ReportsAllMistakesInOneLine) {
               StatusIs(kInvalid, AllOf(HasSubstr("run.steps"), HasSubstr("; optimizer.eps"))));
 }
 
+TEST(ValidateTest, WrongAnswersAreTaughtInBuiltInTasksOnly) {
+  COHORT_EXPECT_OK(CheckSet({"sft.wrong_share=0.45", "sft.wrong_answer=next"}));
+  EXPECT_THAT(CheckSet({"sft.wrong_share=1.1"}), StatusIs(kInvalid, HasSubstr("sft.wrong_share")));
+  EXPECT_THAT(Check("model: {path: m}\ndata: {path: b.jsonl}\nsft: {wrong_share: 0.5}\n"),
+              StatusIs(kInvalid, HasSubstr("found data.sources[0].path \"b.jsonl\"")));
+}
+
 TEST(ValidateTest, TwoSpellingsOfTheDataAreRefused) {
   EXPECT_THAT(Check("model: {path: m}\ndata: {task: a, path: b}\n"),
               StatusIs(kInvalid, HasSubstr("three spellings of one choice")));

@@ -121,8 +121,8 @@ std::string ConfigurationOf(const v1::StudyBase& base) {
 std::vector<std::string> OverridesOf(const v1::Study& study, const v1::StudyArm& arm) {
   return Both(study.set(), arm.set());
 }
-std::vector<std::string> OverridesOf(const v1::Study& study, const v1::StudyBase& base) {
-  return Both(study.set(), base.set());
+std::vector<std::string> OverridesOf(const v1::Study&, const v1::StudyBase& base) {
+  return {base.set().begin(), base.set().end()};
 }
 
 }  // namespace cohort

@@ -307,6 +307,18 @@ void CheckReward(const v1::RunConfig& config, Mistakes* out) {
   out->Above("reward.service.pause_seconds", reward.service().pause_seconds(), 0);
 }
 
+void CheckSft(const v1::RunConfig& config, Mistakes* out) {
+  out->Between("sft.stop_accuracy", config.sft().stop_accuracy(), 0, 1);
+  out->Between("sft.wrong_share", config.sft().wrong_share(), 0, 1);
+  if (config.sft().wrong_share() == 0) return;
+  for (int i = 0; i < config.data().sources_size(); ++i) {
+    if (!config.data().sources(i).has_path()) continue;
+    out->Add("sft.wrong_share: changes the solutions of built-in tasks only, found data.sources[",
+             i, "].path \"", config.data().sources(i).path(),
+             "\"; give a task, or write the wrong answers into the file");
+  }
+}
+
 void CheckRest(const v1::RunConfig& config, Mistakes* out) {
   out->AtLeast("checkpoint.every_steps", config.checkpoint().every_steps(), 0);
   out->AtLeast("checkpoint.keep_last", config.checkpoint().keep_last(), 1);
@@ -319,7 +331,7 @@ void CheckRest(const v1::RunConfig& config, Mistakes* out) {
              config.weights().block_kib());
   }
   out->AtLeast("log.samples_per_step", config.log().samples_per_step(), 0);
-  out->Between("sft.stop_accuracy", config.sft().stop_accuracy(), 0, 1);
+  CheckSft(config, out);
 }
 
 void CheckShaping(const v1::RunConfig& config, Mistakes* out) {

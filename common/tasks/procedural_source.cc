@@ -86,11 +86,23 @@ std::string ColumnAddition(int64_t a, int64_t b) {
   return absl::StrCat(text, sum);
 }
 
+// The same, gone through again up to kMostChecks times before the answer: solutions of the same
+// worth and of different lengths.
+std::string CheckedAddition(int64_t a, int64_t b, CounterRng* rng) {
+  constexpr uint64_t kMostChecks = 3;
+  const std::string sum = absl::StrCat(a + b), whole = ColumnAddition(a, b);
+  const std::string columns = whole.substr(0, whole.size() - sum.size());
+  std::string text = columns;
+  for (uint64_t checks = rng->Below(kMostChecks + 1); checks > 0; --checks) text += columns;
+  return text + sum;
+}
+
 // How a pair of operands is asked for and answered.
 enum class PairForm {
   kAdd,       // "What is A + B? ..." with only the number
   kMultiply,  // "Calculate A * B =" with only the number
   kColumns,   // "A+B" with the columns written out, then the number
+  kChecked,   // "A+B" with the columns written out one to four times, then the number
 };
 
 // Two operands of `digits` digits.
@@ -109,11 +121,13 @@ class PairRules final : public TaskRules {
     return {first, rng->Between(low_, high_)};
   }
 
-  void Write(const Operands& operands, CounterRng*, Prompt* prompt, json*) const override {
+  void Write(const Operands& operands, CounterRng* rng, Prompt* prompt, json*) const override {
     const int64_t a = operands[0];
     const int64_t b = operands[1];
     prompt->answer = absl::StrCat(form_ == PairForm::kMultiply ? a * b : a + b);
-    prompt->solution = form_ == PairForm::kColumns ? ColumnAddition(a, b) : prompt->answer;
+    prompt->solution = prompt->answer;
+    if (form_ == PairForm::kColumns) prompt->solution = ColumnAddition(a, b);
+    if (form_ == PairForm::kChecked) prompt->solution = CheckedAddition(a, b, rng);
     prompt->messages = {{"user", Question(a, b)}};
   }
 
@@ -131,6 +145,7 @@ class PairRules final : public TaskRules {
       case PairForm::kMultiply:
         return absl::StrCat("Calculate ", a, " * ", b, " =");
       case PairForm::kColumns:
+      case PairForm::kChecked:
         return absl::StrCat(a, "+", b);
     }
     return "";
@@ -353,7 +368,8 @@ const std::vector<TaskEntry>& Tasks() {
     auto* tasks = new std::vector<TaskEntry>;
     const std::pair<PairForm, const char*> kForms[] = {{PairForm::kAdd, "addition-"},
                                                        {PairForm::kMultiply, "multiplication-"},
-                                                       {PairForm::kColumns, "column-addition-"}};
+                                                       {PairForm::kColumns, "column-addition-"},
+                                                       {PairForm::kChecked, "checked-addition-"}};
     for (const auto& [form, family] : kForms) {
       for (int digits = 1; digits <= 4; ++digits) {
         tasks->push_back(

@@ -1,6 +1,8 @@
 #include "common/tasks/training_example.h"
 
+#include <algorithm>
 #include <fstream>
+#include <set>
 
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
@@ -107,6 +109,19 @@ TEST(SolutionTest, ProceduralTasksWriteOutASolutionThatEndsWithTheAnswer) {
     if (name == "countdown") continue;  // an expression
     EXPECT_THAT(prompt.solution, testing::EndsWith(prompt.answer)) << name;
   }
+}
+
+TEST(SolutionTest, ACheckedAdditionGoesThroughItsColumnsOneToFourTimes) {
+  SourceOptions options;
+  options.task = "checked-addition-2";
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto source, MakeSource(options));
+  std::set<std::ptrdiff_t> columns;
+  for (uint64_t i = 0; i < 100; ++i) {
+    const Prompt prompt = *source->At(i, Split::kTrain);
+    columns.insert(std::count(prompt.solution.begin(), prompt.solution.end(), ';'));
+    EXPECT_EQ(prompt.solution, source->At(i, Split::kTrain)->solution);
+  }
+  EXPECT_EQ(columns, (std::set<std::ptrdiff_t>{2, 4, 6, 8}));
 }
 
 TEST(SolutionTest, ColumnsOfAnAdditionCarry) {

@@ -91,6 +91,7 @@ struct EvalArgs {
   bool resume = false;      // keep the problems that are in `results` already
   int workers = 1;          // rollout workers that share the problems; 1: this process samples
   int keep = 4;             // completions per problem kept with text and tokens
+  std::string reward;       // a rule-based verifier; empty: the task's own, or the file format's
   std::string self;         // this program's path
 };
 int RunEval(const EvalArgs& args);
@@ -136,6 +137,7 @@ struct LabelArgs {
   std::string data;         // the file that was evaluated; empty: lines are made of the evaluation
   std::string out;          // JSONL file: majority_answer, majority_ratio, incorrect_answer
   bool only_wrong = false;  // only problems whose majority is wrong
+  bool right = false;  // instead: prompt, answer and response of each right sample that was kept
 };
 int RunLabel(const LabelArgs& args);
 

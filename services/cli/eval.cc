@@ -38,6 +38,7 @@ EvaluatorOptions MakeOptions(const EvalArgs& args) {
   EvaluatorOptions options;
   options.source.task = args.task;
   options.source.path = args.data;
+  options.source.reward = args.reward;
   options.source.seed = args.seed;
   options.split = args.split == "train" ? Split::kTrain : Split::kHeldout;
   options.prompts = args.prompts;

@@ -47,6 +47,10 @@ v1::RunConfig MakeConfig(const EvalArgs& args, const EvalFleet& fleet) {
     data->set_task(args.task);
     source->set_task(args.task);
   }
+  if (!args.reward.empty()) {
+    data->set_reward(args.reward);
+    source->set_reward(args.reward);
+  }
   source->set_split(args.split);
   source->set_prompts(args.prompts);
   config.mutable_data()->set_chat_template(fleet.chat_template);

@@ -1,6 +1,6 @@
 // `cohort label`: labels from a model's own samples, taken once (algorithms.md 7.8): the majority
 // answer of each evaluated problem, and a wrong one, as columns that the reward sources
-// majority_offline and incorrect_label read.
+// majority_offline and incorrect_label read; or its right responses, for `cohort sft`.
 #include <algorithm>
 #include <iostream>
 #include <map>
@@ -51,13 +51,19 @@ class Labelling {
     COHORT_RETURN_IF_ERROR(ReadData());
     std::string out;
     for (const auto& [index, problem] : results.problems) {
-      COHORT_RETURN_IF_ERROR(AddLine(index, problem, &out));
+      COHORT_RETURN_IF_ERROR(args_.right ? AddRightResponses(index, problem, &out)
+                                         : AddLine(index, problem, &out));
     }
     if (written_ == 0) {
       return absl::FailedPreconditionError(
           absl::StrCat("no problem of ", args_.eval, " has a label", Wanted()));
     }
     COHORT_RETURN_IF_ERROR(WriteFileAtomic(args_.out, out));
+    if (args_.right) {
+      std::cout << written_ << " right responses of " << results.problems.size()
+                << " problems\nwritten to " << args_.out << std::endl;
+      return absl::OkStatus();
+    }
     std::cout << written_ << " of " << results.problems.size() << " problems labelled, majority "
               << "right in " << right_ << "\nwritten to " << args_.out << std::endl;
     return absl::OkStatus();
@@ -65,6 +71,9 @@ class Labelling {
 
  private:
   std::string Wanted() const {
+    if (args_.right) {
+      return " (--right needs samples whose text was kept: `cohort eval --keep N`)";
+    }
     return args_.only_wrong ? " (--only-wrong keeps those whose majority is wrong)" : "";
   }
 
@@ -103,6 +112,22 @@ class Labelling {
     absl::StrAppend(out, line, "\n");
     ++written_;
     right_ += labels.majority_right ? 1 : 0;
+    return absl::OkStatus();
+  }
+
+  absl::Status AddRightResponses(uint64_t index, const ProblemResult& problem, std::string* out) {
+    std::vector<absl::string_view> texts;
+    for (const SampleResult& sample : problem.samples) {
+      if (sample.correct && !sample.text.empty()) texts.push_back(sample.text);
+    }
+    if (texts.empty() && !problem.right_text.empty()) texts.push_back(problem.right_text);
+    for (absl::string_view text : texts) {
+      COHORT_ASSIGN_OR_RETURN(nlohmann::json row, RowOf(index, problem));
+      row["response"] = std::string(text);
+      COHORT_ASSIGN_OR_RETURN(const std::string line, DumpJson(row, args_.out));
+      absl::StrAppend(out, line, "\n");
+      ++written_;
+    }
     return absl::OkStatus();
   }
 

@@ -42,10 +42,10 @@ class LabelTest : public testing::Test {
 
   std::string Path(const std::string& name) const { return folder_.path() + "/" + name; }
 
-  int Label(bool only_wrong = false, const std::string& data = "") {
+  int Label(bool only_wrong = false, const std::string& data = "", bool right = false) {
     testing::internal::CaptureStdout();
     testing::internal::CaptureStderr();
-    const int exit = RunLabel({Path("eval.jsonl"), data, Path("out.jsonl"), only_wrong});
+    const int exit = RunLabel({Path("eval.jsonl"), data, Path("out.jsonl"), only_wrong, right});
     testing::internal::GetCapturedStdout();
     error_ = testing::internal::GetCapturedStderr();
     return exit;
@@ -93,6 +93,34 @@ TEST_F(LabelTest, AddsTheColumnsToTheFileThatWasEvaluated) {
   EXPECT_EQ(lines[0]["level"], 3);
   EXPECT_EQ(lines[1]["problem"], "b");
   EXPECT_EQ(lines[1]["majority_answer"], "6");
+}
+
+TEST_F(LabelTest, WritesTheRightResponsesForSupervisedTraining) {
+  EvalResults results;
+  results.header = {{"kind", "eval"}};
+  results.problems[0] = Problem(0, "1", {"1", "2", "1"});
+  for (SampleResult& sample : results.problems[0].samples) {
+    sample.text = "it is " + sample.answer;
+    sample.ids = {7};
+  }
+  results.problems[1] = Problem(1, "5", {"6", "5"});
+  results.problems[1].right_text = "five";  // of a sample beyond those that are kept
+  results.problems[2] = Problem(2, "7", {"8"});
+  results.problems[2].samples[0].text = "eight";
+  results.problems[2].samples[0].ids = {8};
+  ASSERT_TRUE(WriteEvalResults(Path("eval.jsonl"), results).ok());
+  ASSERT_EQ(Label(false, "", true), 0) << error_;
+  const std::vector<json> lines = Lines();
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0]["response"], "it is 1");
+  EXPECT_EQ(lines[0]["answer"], "1");
+  EXPECT_EQ(lines[2]["prompt"], "question 1");
+  EXPECT_EQ(lines[2]["response"], "five");
+}
+
+TEST_F(LabelTest, WithoutAKeptRightResponseItSaysSo) {
+  EXPECT_EQ(Label(false, "", true), 1);
+  EXPECT_THAT(error_, HasSubstr("--keep"));
 }
 
 TEST_F(LabelTest, SaysWhatDoesNotFit) {

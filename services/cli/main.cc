@@ -168,6 +168,9 @@ void AddEvalDetails(CLI::App* command, EvalArgs* args) {
       ->delimiter(',')
       ->check(CLI::PositiveNumber)
       ->type_name("K,K,...");
+  command->add_option("--reward", args->reward,
+                      "Who judges, such as rule_last_integer; default: the task's own, or by the "
+                      "file's format");
   command
       ->add_option("--results", args->results, "Every problem's samples; default: --out as .jsonl")
       ->type_name("FILE.jsonl");
@@ -275,7 +278,12 @@ void AddLabel(CLI::App* app, Action* action) {
   command->add_option("--out", args->out, "Prompts with majority_answer and incorrect_answer")
       ->required()
       ->type_name("FILE.jsonl");
-  command->add_flag("--only-wrong", args->only_wrong, "Only problems whose majority is wrong");
+  CLI::Option* only_wrong =
+      command->add_flag("--only-wrong", args->only_wrong, "Only problems whose majority is wrong");
+  command
+      ->add_flag("--right", args->right,
+                 "Instead: a line with `response` for each right sample that was kept")
+      ->excludes(only_wrong);
   command->callback([=] { *action = [args] { return RunLabel(*args); }; });
 }
 

@@ -18,6 +18,7 @@
 #include "common/model/model_hash.h"
 #include "common/model/vocabulary.h"
 #include "common/tasks/training_example.h"
+#include "common/tasks/wrong_answer.h"
 #include "common/telemetry/jsonl_writer.h"
 #include "common/telemetry/metric_names.h"
 #include "common/telemetry/tensorboard_writer.h"
@@ -33,6 +34,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int kHeldoutExamples = 64;  // of each source, for the held-out loss
+constexpr uint64_t kWrongAnswerKey = 0x77726f6e67;
 constexpr absl::Duration kSayEvery = absl::Seconds(2);
 
 LrSchedule MapSchedule(v1::Schedule schedule) {
@@ -86,6 +88,16 @@ Group ToGroup(TrainingExample example, uint64_t ordinal, std::string source) {
   row.tokens = std::move(example.tokens);
   row.mask = std::move(example.mask);
   return group;
+}
+
+// A seeded share of the examples ends in a wrong answer (sft.wrong_share).
+absl::Status TeachWrong(const v1::RunConfig& config, Prompt* prompt) {
+  const v1::SftSection& sft = config.sft();
+  if (sft.wrong_share() == 0) return absl::OkStatus();
+  CounterRng rng(config.run().seed() ^ kWrongAnswerKey, prompt->ordinal);
+  if (rng.Uniform() >= sft.wrong_share()) return absl::OkStatus();
+  const bool next = sft.wrong_answer() == v1::WRONG_ANSWER_NEXT;
+  return EndInWrongAnswer(next ? WrongAnswerKind::kNext : WrongAnswerKind::kAny, &rng, prompt);
 }
 
 // What a checkpoint keeps beside weights and optimizer.
@@ -302,7 +314,8 @@ absl::StatusOr<std::vector<Group>> SftRun::Batch(int64_t step) {
   std::vector<Group> batch;
   for (uint64_t i = 0; i < size; ++i) {
     const uint64_t ordinal = static_cast<uint64_t>(step) * size + i;
-    COHORT_ASSIGN_OR_RETURN(const Prompt prompt, mixture_->At(ordinal));
+    COHORT_ASSIGN_OR_RETURN(Prompt prompt, mixture_->At(ordinal));
+    COHORT_RETURN_IF_ERROR(TeachWrong(config_, &prompt));
     COHORT_ASSIGN_OR_RETURN(TrainingExample example,
                             EncodeTrainingExample(prompt, format_, *tokenizer_));
     if (example.size() > limit) {
