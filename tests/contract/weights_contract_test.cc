@@ -264,6 +264,11 @@ TEST_F(FollowTest, ALateWorkerTakesTheNewestVersionOnly) {
     COHORT_ASSERT_OK(store_.Publish(version, model_));
     service_.Notify();
   }
+  // It hears of all of them while the first one is not applied yet.
+  const absl::Time deadline = TestDeadline();
+  while (follower->announced_version() < 4 && absl::Now() < deadline) {
+    std::this_thread::yield();
+  }
   Take(*follower, 0);  // what was ready; its generation went on meanwhile
   Take(*follower, 4);
   EXPECT_EQ(HashOf(live), HashOf(model_));

@@ -29,7 +29,7 @@ arms:
   - name: random
     recipe: spurious_random
     set: [run.steps=50, run.sampled_tokens=200, "data.sources=[{task: addition-1}]",
-          rollout.workers=1, rollout.max_new_tokens=8, learner.prompts_per_step=4]
+          rollout.workers=1, rollout.max_new_tokens=8, learner.prompts_per_step=8]
 claims:
   - name: rewards are a coin's
     literature: the text of the recipe
