@@ -84,7 +84,7 @@ def train(name, args, runs):
     if not (folder / "summary.json").exists():
         sets = [part for setting in settings(name, args, runs) for part in ("--set", setting)]
         code = run([args.cohort, "train", "-c", name, "--out", folder, *sets], runs / f"{name}.log")
-        if code != 0:
+        if code != 0 and not (folder / "metrics.jsonl").exists():
             return None
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [line for line in lines if "loss" in line]
@@ -108,9 +108,10 @@ def row(name, steps):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--task", default="column-addition-3")
+    parser.add_argument("--task", default="column-addition-1")
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--max-new-tokens", type=int, default=48)
+    parser.add_argument("--max-new-tokens", type=int, default=40)
+    parser.add_argument("--rows", type=int, default=32, help="responses of a step, about")
     parser.add_argument("--lr-scale", type=float, default=10)
     parser.add_argument("--out", default="runs/recipe-table")
     parser.add_argument("--only", nargs="*")
@@ -126,10 +127,10 @@ def main():
             continue
         steps = train(name, args, runs)
         rows.append(row(name, steps))
-        share += [step["time/prepare"] / step["time/step"] for step in steps or []]
+        share += [(step["time/prepare"] + step["reward/seconds"]) / step["time/step"] for step in steps or []]
         print(rows[-1], flush=True)
     if share:
-        print(f"reward shaping, filters, advantages, packing: {100 * statistics.mean(share):.2f} % of a step's time")
+        print(f"rewards, shaping, filters, advantages, packing: {100 * statistics.mean(share):.2f} % of a step's time")
     if not args.only:
         head = ["| recipe | " + " | ".join(c[0] for c in COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
         page = ROOT / "docs/recipes.md"
