@@ -333,6 +333,7 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{R"(algorithm.filter.prompts={"band":{"max_rounds":0}})",
                   "algorithm.filter.prompts.band.max_rounds: expected at least 1, found 0"},
         std::pair{"run.steps=0", "run.steps: expected at least 1, found 0"},
+        std::pair{"run.sampled_tokens=-1", "run.sampled_tokens: expected at least 0, found -1"},
         std::pair{"rollout.temperature=-1", "rollout.temperature: expected a number in [0, 100]"},
         std::pair{"rollout.top_p=0", "rollout.top_p: expected a number above 0"},
         std::pair{"rollout.max_staleness=-1", "rollout.max_staleness: expected at least 0"},

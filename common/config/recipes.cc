@@ -10,6 +10,7 @@
 #include "absl/strings/strip.h"
 #include "common/base/status_macros.h"
 #include "common/config/config.h"
+#include "common/config/embedded.h"
 
 namespace cohort {
 namespace {
@@ -39,10 +40,10 @@ std::string Title(absl::string_view description) {
   return title;
 }
 
-Recipe MakeRecipe(const internal::EmbeddedRecipe& embedded) {
+Recipe MakeRecipe(const internal::EmbeddedText& embedded) {
   Recipe recipe;
   recipe.name = embedded.name;
-  recipe.yaml = embedded.yaml;
+  recipe.yaml = embedded.text;
   recipe.description = Description(recipe.yaml);
   recipe.title = Title(recipe.description);
   return recipe;
@@ -54,15 +55,22 @@ bool IsIdentity(const std::string& field) { return field == "run.name" || field 
 
 std::vector<Recipe> Recipes() {
   std::vector<Recipe> recipes;
-  for (size_t i = 0; i < internal::kRecipeCount; ++i) {
+  for (size_t i = 0; i < internal::kRecipesCount; ++i) {
     recipes.push_back(MakeRecipe(internal::kRecipes[i]));
   }
   return recipes;
 }
 
 absl::StatusOr<Recipe> FindRecipe(absl::string_view name) {
+  for (size_t i = 0; i < internal::kSftRecipesCount; ++i) {
+    const std::string full = absl::StrCat("sft/", internal::kSftRecipes[i].name);
+    if (name != full) continue;
+    Recipe recipe = MakeRecipe(internal::kSftRecipes[i]);
+    recipe.name = full;
+    return recipe;
+  }
   std::vector<std::string> names;
-  for (size_t i = 0; i < internal::kRecipeCount; ++i) {
+  for (size_t i = 0; i < internal::kRecipesCount; ++i) {
     if (name == internal::kRecipes[i].name) return MakeRecipe(internal::kRecipes[i]);
     names.emplace_back(internal::kRecipes[i].name);
   }

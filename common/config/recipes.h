@@ -22,7 +22,8 @@ struct Recipe {
 // In alphabetical order.
 std::vector<Recipe> Recipes();
 
-// NotFound, with the names there are.
+// The one that is called so, or sft/NAME of recipes/sft, which Recipes leaves out: what base models
+// are made with. NotFound, with the names there are.
 absl::StatusOr<Recipe> FindRecipe(absl::string_view name);
 
 // The recipe as it would run, validated.
@@ -37,14 +38,5 @@ struct FieldDifference {
 };
 std::vector<FieldDifference> DifferingFields(const v1::RunConfig& before,
                                              const v1::RunConfig& after);
-
-namespace internal {
-struct EmbeddedRecipe {
-  const char* name;
-  const char* yaml;
-};
-extern const EmbeddedRecipe kRecipes[];
-extern const size_t kRecipeCount;
-}  // namespace internal
 
 }  // namespace cohort

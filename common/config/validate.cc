@@ -59,6 +59,7 @@ class Mistakes {
 
 void CheckRun(const v1::RunConfig& config, Mistakes* out) {
   out->AtLeast("run.steps", config.run().steps(), 1);
+  out->AtLeast("run.sampled_tokens", config.run().sampled_tokens(), 0);
   if (config.run().out().empty()) out->Add("run.out: expected a folder, found nothing");
   const v1::ModelSection& model = config.model();
   if (model.path().empty()) {

@@ -161,16 +161,17 @@ absl::StatusOr<std::optional<IssuedLease>> Dispatcher::NextLease(const std::stri
 
 // ---- endings ----
 
-void Dispatcher::End(uint64_t ordinal, OrdinalEnd end) {
+void Dispatcher::End(uint64_t ordinal, OrdinalEnd end, int64_t tokens) {
   ++counts_.ended[static_cast<size_t>(end)];
-  if (end != OrdinalEnd::kTrained && end != OrdinalEnd::kAbandoned) drops_.Add(ordinal, end);
+  if (end == OrdinalEnd::kTrained || end == OrdinalEnd::kAbandoned) return;
+  drops_.Add(ordinal, end, tokens);
 }
 
-void Dispatcher::EndFlight(uint64_t ordinal, OrdinalEnd end) {
+void Dispatcher::EndFlight(uint64_t ordinal, OrdinalEnd end, int64_t tokens) {
   auto flight = flights_.find(ordinal);
   ordinals_.erase(flight->second.id);
   flights_.erase(flight);
-  End(ordinal, end);
+  End(ordinal, end, tokens);
 }
 
 // ---- deliveries ----
@@ -237,7 +238,7 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
     end = filter_(group);
   }
   if (end.has_value()) {
-    EndFlight(ordinal, *end);
+    EndFlight(ordinal, *end, group.ResponseTokens());
   } else {
     flights_.erase(entry);
     arrivals_.push_back(ordinal);

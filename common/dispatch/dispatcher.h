@@ -58,6 +58,7 @@ struct DispatchBatch {
   std::vector<Group> groups;  // ordinal order (arrival order with consume_in_order = false)
   int64_t prompts_drawn = 0;  // ordinals that ended or were taken for this batch
   std::map<std::string, int64_t> dropped;  // ordinals ended on the way, by OrdinalEndName
+  int64_t sampled_tokens = 0;  // response tokens of all these groups, as far as they arrived
   absl::Duration waited;
 };
 
@@ -136,6 +137,9 @@ class Dispatcher {
 
   DispatchCursor Cursor() const;  // outstanding ordinals are holes, also after Close
   LedgerCounts Counts() const;
+  // Response tokens of groups that ended and belong to batches still to come: a resumed run does
+  // not sample them again.
+  int64_t DroppedTokens() const;
   // No more leases; waiting calls return Cancelled; outstanding ordinals end as abandoned, except
   // those being trained: the step that has them may still call MarkTrained.
   void Close();
@@ -151,8 +155,9 @@ class Dispatcher {
   void ForEachFlight(const std::function<void(Flight&)>& visit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status SkipTooLong(uint64_t ordinal, const absl::Status& why)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void End(uint64_t ordinal, OrdinalEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void EndFlight(uint64_t ordinal, OrdinalEnd end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void End(uint64_t ordinal, OrdinalEnd end, int64_t tokens = 0) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void EndFlight(uint64_t ordinal, OrdinalEnd end, int64_t tokens = 0)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   DeliveryResult DeliverTrain(const std::string& worker, Group group)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   DeliveryResult DeliverEval(const std::string& worker, Group group)

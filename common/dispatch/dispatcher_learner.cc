@@ -130,8 +130,8 @@ size_t Dispatcher::EndUnfit(const std::vector<uint64_t>& chosen, int64_t step) {
       if (end && ++degenerate <= options_.max_degenerate) end = std::nullopt;
     }
     if (!end) continue;
-    Unbuffer(ordinal);
-    End(ordinal, *end);
+    const int64_t tokens = Unbuffer(ordinal).ResponseTokens();
+    End(ordinal, *end, tokens);
     ++ended;
   }
   return ended;
@@ -159,9 +159,11 @@ absl::StatusOr<DispatchBatch> Dispatcher::TakeBatch(int64_t step, absl::Time dea
         for (uint64_t ordinal : chosen) {
           training_.insert(ordinal);
           batch.groups.push_back(Unbuffer(ordinal));
+          batch.sampled_tokens += batch.groups.back().ResponseTokens();
         }
         batch.dropped = drops_.Take(
-            options_.consume_in_order ? chosen.back() : std::numeric_limits<uint64_t>::max());
+            options_.consume_in_order ? chosen.back() : std::numeric_limits<uint64_t>::max(),
+            &batch.sampled_tokens);
         batch.prompts_drawn = static_cast<int64_t>(chosen.size());
         for (const auto& [state, count] : batch.dropped) batch.prompts_drawn += count;
         break;
@@ -223,6 +225,11 @@ DispatchCursor Dispatcher::Cursor() const {
   cursor.holes.insert(cursor.holes.end(), training_.begin(), training_.end());
   std::sort(cursor.holes.begin(), cursor.holes.end());
   return cursor;
+}
+
+int64_t Dispatcher::DroppedTokens() const {
+  absl::MutexLock lock(&mu_);
+  return drops_.Tokens();
 }
 
 LedgerCounts Dispatcher::Counts() const {

@@ -110,6 +110,26 @@ TEST_F(DispatcherTest, FilteredGroupsAreReplacedUpToExactlyTheBatchSize) {
   EXPECT_EQ(batch->dropped.at("all_wrong"), 1);
 }
 
+TEST_F(DispatcherTest, TokensOfFilteredGroupsCountForTheBatchTheyWereSampledFor) {
+  const auto filter = [](const Group& group) -> std::optional<OrdinalEnd> {
+    return group.rows[0].reward == 0 ? std::optional(OrdinalEnd::kAllWrong) : std::nullopt;
+  };
+  Start({.groups_per_step = 1, .max_staleness = 2}, filter);
+  const IssuedLease a = Lease(), b = Lease(), c = Lease();
+  dispatcher_->Deliver("w", Answer(a, 0, 0));  // four tokens each
+  dispatcher_->Deliver("w", Answer(c, 0, 0));
+  Deliver(b);
+  auto batch = dispatcher_->TakeBatch(0, absl::Now() + absl::Seconds(10));
+  COHORT_ASSERT_OK(batch);
+  EXPECT_EQ(batch->sampled_tokens, 8);
+  EXPECT_EQ(dispatcher_->DroppedTokens(), 4) << "c belongs to the next batch";
+  Deliver(Lease());
+  batch = dispatcher_->TakeBatch(1, absl::Now() + absl::Seconds(10));
+  COHORT_ASSERT_OK(batch);
+  EXPECT_EQ(batch->sampled_tokens, 8);
+  EXPECT_EQ(dispatcher_->DroppedTokens(), 0);
+}
+
 TEST_F(DispatcherTest, ABrokenRewardDoesNotHoldUpTheStep) {
   Start({.groups_per_step = 2}, [](const Group&) { return OrdinalEnd::kUnscorable; });
   for (int i = 0; i < 4; ++i) {

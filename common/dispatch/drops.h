@@ -14,12 +14,15 @@ namespace cohort {
 // Not thread-safe.
 class Drops {
  public:
-  void Add(uint64_t ordinal, OrdinalEnd end);
+  // `tokens`: of its responses; 0: none arrived.
+  void Add(uint64_t ordinal, OrdinalEnd end, int64_t tokens = 0);
   // Groups before `ordinal` that were asked for in vain. A prompt that is too long is not asked
   // for.
   int64_t AskedBefore(uint64_t ordinal) const;
   // Takes out what ended at or before `ordinal`, by OrdinalEndName; the rest is a later batch's.
-  std::map<std::string, int64_t> Take(uint64_t ordinal);
+  // Their response tokens are added to `tokens`.
+  std::map<std::string, int64_t> Take(uint64_t ordinal, int64_t* tokens);
+  int64_t Tokens() const;
   // More were lost to what is broken (no verdict, failed workers) than filtered.
   bool MostlyBroken() const;
   int64_t Count(OrdinalEnd end) const;
@@ -28,7 +31,11 @@ class Drops {
   std::string Describe() const;  // "all_wrong 3, unscorable 1"
 
  private:
-  std::map<uint64_t, OrdinalEnd> ends_;
+  struct Drop {
+    OrdinalEnd end;
+    int64_t tokens;
+  };
+  std::map<uint64_t, Drop> ends_;
 };
 
 }  // namespace cohort

@@ -89,6 +89,10 @@ inline constexpr char kGroupsFiltered[] = "groups/filtered";
 inline constexpr char kGroupsDrawn[] = "groups/drawn";  // trained, filtered or ended otherwise
 inline std::string GroupsEnded(absl::string_view state) { return absl::StrCat("groups/", state); }
 
+// Response tokens of all groups that arrived since the run began, filtered ones included: what
+// run.sampled_tokens limits.
+inline constexpr char kSampledTokens[] = "groups/sampled_tokens";
+
 // ---- weights ----
 inline constexpr char kWeightsVersion[] = "weights/version";
 inline constexpr char kWeightsHash[] = "weights/hash";  // text
@@ -116,6 +120,7 @@ inline constexpr char kSummaryRewardLast[] = "reward_last";
 inline constexpr char kSummaryHeldoutBefore[] = "heldout_accuracy_before";
 inline constexpr char kSummaryHeldoutAfter[] = "heldout_accuracy_after";
 inline constexpr char kSummaryTokensPerSecond[] = "tokens_per_second";
+inline constexpr char kSummarySampledTokens[] = "sampled_tokens";
 inline constexpr char kSummaryModel[] = "model";
 inline constexpr char kSummaryDtype[] = "dtype";
 inline constexpr char kSummarySeed[] = "seed";

@@ -141,6 +141,18 @@ struct LabelArgs {
 };
 int RunLabel(const LabelArgs& args);
 
+struct StudyArgs {
+  std::string name;  // of a study, or its file; empty: lists the studies
+  std::string out = "runs/studies";
+  int seeds = 0;                       // 1, 2, ...; 0: as many as the study says
+  std::vector<int> only_seeds;         // just these
+  std::vector<std::string> claims;     // only what these need
+  std::vector<std::string> overrides;  // of every arm's training
+  bool plan = false;                   // print the commands and run nothing
+  std::string self;
+};
+int RunStudyCommand(const StudyArgs& args);
+
 // One line on standard error, "cohort COMMAND: message"; returns 1.
 int Fail(const char* command, const absl::Status& status);
 

@@ -285,6 +285,34 @@ void AddLabel(CLI::App* app, Action* action) {
   command->callback([=] { *action = [args] { return RunLabel(*args); }; });
 }
 
+void AddStudy(CLI::App* app, const std::string& self, Action* action) {
+  auto args = std::make_shared<StudyArgs>();
+  args->self = self;
+  CLI::App* command =
+      app->add_subcommand("study", "Trainings and evaluations over several seeds, and verdicts");
+  command->add_option("name", args->name, "A study or its file; none: list them")
+      ->type_name("NAME");
+  command->add_option("--out", args->out, "Folder of all studies")
+      ->capture_default_str()
+      ->type_name("DIR");
+  CLI::Option* seeds =
+      command->add_option("--seeds", args->seeds, "How many seeds; default: the study's own")
+          ->check(CLI::PositiveNumber);
+  command->add_option("--seed", args->only_seeds, "Just these seeds")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber)
+      ->excludes(seeds);
+  command->add_option("--claim", args->claims, "Only what this claim needs")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_option("--set", args->overrides, "Override one value of every arm's training")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  command->add_flag("--plan", args->plan, "Print the commands and run nothing");
+  command->callback([=] { *action = [args] { return RunStudyCommand(*args); }; });
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Cohort: reinforcement learning of language models from groups of samples",
                "cohort");
@@ -301,6 +329,7 @@ int Main(int argc, char** argv) {
   AddReport(&app, &action);
   AddSelect(&app, &action);
   AddLabel(&app, &action);
+  AddStudy(&app, program, &action);
   AddLogprobs(&app, &action);
   AddTokenize(&app, &action);
   AddConfigCheck(&app, &action);

@@ -137,6 +137,7 @@ void SetGroups(const StepLine& line, MetricRow* row) {
   row->Set(metric::kGroupsTrained, line.report->groups);
   row->Set(metric::kGroupsFiltered, filtered);
   row->Set(metric::kGroupsDrawn, line.batch->prompts_drawn);
+  row->Set(metric::kSampledTokens, line.sampled_tokens);
 }
 
 nlohmann::json SampleJson(const StepLine& line, const Group& group, const Row& row,
@@ -184,9 +185,10 @@ void LogFailure(const char* what, const absl::Status& status) {
 std::string RunTotals::ToJson() const {
   const nlohmann::json json = {
       {"train_seconds", train_seconds},   {"response_tokens", response_tokens},
-      {"reward_first", reward_first},     {"reward_last", reward_last},
-      {"has_before", has_before},         {"has_after", has_after},
-      {"heldout_before", heldout_before}, {"heldout_after", heldout_after}};
+      {"sampled_tokens", sampled_tokens}, {"reward_first", reward_first},
+      {"reward_last", reward_last},       {"has_before", has_before},
+      {"has_after", has_after},           {"heldout_before", heldout_before},
+      {"heldout_after", heldout_after}};
   return json.dump();
 }
 
@@ -199,6 +201,7 @@ RunTotals RunTotals::FromJson(const std::string& text) {
   };
   number("train_seconds", &totals.train_seconds);
   number("response_tokens", &totals.response_tokens);
+  number("sampled_tokens", &totals.sampled_tokens);
   number("reward_first", &totals.reward_first);
   number("reward_last", &totals.reward_last);
   number("heldout_before", &totals.heldout_before);
@@ -426,6 +429,7 @@ absl::Status RunReporter::WriteSummary(const RunTotals& totals, int64_t steps) c
   if (totals.has_before) json[metric::kSummaryHeldoutBefore] = totals.heldout_before;
   if (totals.has_after) json[metric::kSummaryHeldoutAfter] = totals.heldout_after;
   json[metric::kSummaryTokensPerSecond] = PerToken(totals.response_tokens, totals.train_seconds);
+  json[metric::kSummarySampledTokens] = totals.sampled_tokens;
   json[metric::kSummaryModel] = config_.model().path();
   json[metric::kSummaryDtype] = config_.model().dtype();
   json[metric::kSummarySeed] = config_.run().seed();

@@ -30,6 +30,7 @@ struct StepLine {
   int64_t step = 0;                    // batches done, this one included; 0: before the first
   const StepReport* report = nullptr;  // null: no training (evaluation before the first)
   const DispatchBatch* batch = nullptr;
+  double sampled_tokens = 0;                    // since the run began
   std::map<std::string, double> phase_seconds;  // they add up to time/step
   FleetSample fleet;
   int64_t version = 0;
@@ -41,6 +42,7 @@ struct StepLine {
 struct RunTotals {
   double train_seconds = 0;    // without evaluation
   double response_tokens = 0;  // trained
+  double sampled_tokens = 0;   // of all groups that arrived, those that were filtered included
   double reward_first = 0, reward_last = 0;
   bool has_before = false, has_after = false;  // evaluated before the first and after a later step
   double heldout_before = 0, heldout_after = 0;

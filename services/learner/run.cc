@@ -49,6 +49,12 @@ class LearnerRun {
  private:
   const v1::RunConfig& config() const { return parts_.config; }
   int64_t step() const { return parts_.trainer->batches(); }
+  // All steps are done, or as many tokens as were wanted are sampled.
+  bool Complete() const {
+    const int64_t tokens = config().run().sampled_tokens();
+    return step() >= config().run().steps() ||
+           (tokens > 0 && totals_.sampled_tokens >= static_cast<double>(tokens));
+  }
   bool stopping() const { return watcher_.stopping(); }
   absl::Duration Patience() const {
     return absl::Seconds(config().learner().step_timeout_seconds());
@@ -132,7 +138,7 @@ absl::Status LearnerRun::Train() {
     }
   }
   TakePhases(nullptr);  // what came before the first step is not training
-  while (step() < config().run().steps() && !stopping()) COHORT_RETURN_IF_ERROR(OneStep());
+  while (!Complete() && !stopping()) COHORT_RETURN_IF_ERROR(OneStep());
   return absl::OkStatus();
 }
 
@@ -151,10 +157,12 @@ absl::Status LearnerRun::OneStep() {
   if (step() == 1) totals_.reward_first = report.reward_mean;
   totals_.reward_last = report.reward_mean;
   totals_.response_tokens += static_cast<double>(report.response_tokens);
+  totals_.sampled_tokens += static_cast<double>(batch.sampled_tokens);
   StepLine line;
   line.step = step();
   line.report = &report;
   line.batch = &batch;
+  line.sampled_tokens = totals_.sampled_tokens;
   line.version = step();
   line.weights_hash = serving_->weights_hash();
   absl::Status evaluated;
@@ -260,7 +268,7 @@ absl::StatusOr<DispatchBatch> LearnerRun::Pause(const absl::Status& why) {
 
 bool LearnerRun::EvaluationDue() const {
   const int64_t every = config().eval().every_steps();
-  return step() == config().run().steps() || (every > 0 && step() % every == 0);
+  return Complete() || (every > 0 && step() % every == 0);
 }
 
 absl::Status LearnerRun::Evaluate(std::vector<EvalResult>* results) {
@@ -286,7 +294,7 @@ void LearnerRun::KeepCheckpoint(const std::vector<EvalResult>& evaluation) {
   const bool better = config().checkpoint().keep_best() && !evaluation.empty() &&
                       evaluation[0].rows > 0 &&
                       (best.step < 0 || evaluation[0].accuracy > best.score);
-  const bool due = step() == config().run().steps() || (every > 0 && step() % every == 0);
+  const bool due = Complete() || (every > 0 && step() % every == 0);
   if (!due && !better) return;
   if (!SaveCheckpoint() || !better) return;
   const absl::Status marked = parts_.checkpoints->MarkBest(step(), evaluation[0].accuracy);
@@ -318,7 +326,9 @@ bool LearnerRun::SaveCheckpoint() {
 
 std::string LearnerRun::ExtraState() const {
   const DispatchCursor cursor = serving_->dispatcher().Cursor();
-  nlohmann::json json = nlohmann::json::parse(totals_.ToJson());
+  RunTotals totals = totals_;
+  totals.sampled_tokens += static_cast<double>(serving_->dispatcher().DroppedTokens());
+  nlohmann::json json = nlohmann::json::parse(totals.ToJson());
   json["cursor"] = {{"next_ordinal", cursor.next_ordinal}, {"holes", cursor.holes}};
   json["semantic"] = parts_.semantic;
   return json.dump();
@@ -356,7 +366,7 @@ absl::Status LearnerRun::Finish(const absl::Status& trained) {
   absl::Status summary;
   if (step() > 0 || status.ok()) summary = reporter_->WriteSummary(totals_, step());
   const bool in_a_hurry = stopping() || !status.ok();
-  serving_->Stop(step() == config().run().steps() ? "the run is complete" : "the learner stops",
+  serving_->Stop(Complete() ? "the run is complete" : "the learner stops",
                  in_a_hurry ? absl::Seconds(3) : absl::Seconds(15));
   if (!status.ok()) return status;
   return stopped.ok() ? summary : stopped;

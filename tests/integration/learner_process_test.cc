@@ -82,6 +82,29 @@ TEST_F(LearnerProcess, ASignalSavesAndResumingContinues) {
   EXPECT_EQ(resumed.back()["step"], done + 2);
 }
 
+TEST_F(LearnerProcess, ARunEndsOnceItHasSampledItsTokensAlsoWhenResumed) {
+  WriteConfig(1000);
+  auto learner = Learner(0, 1, {"--set", "run.sampled_tokens=1"});
+  auto worker = Worker();
+  ASSERT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+  ASSERT_EQ(Metrics().back()["step"], 1);
+  EXPECT_EQ(Checkpoints().size(), 1U);
+  const double first = Metrics().back()["groups/sampled_tokens"];
+  ASSERT_GT(first, 0);
+
+  unlink(Path("out/address").c_str());
+  const std::string more = absl::StrCat("run.sampled_tokens=", static_cast<int>(first * 2.5));
+  learner = Learner(0, 1, {"--resume", "--set", more});
+  worker = Worker();
+  ASSERT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  const std::vector<nlohmann::json> lines = Metrics();
+  ASSERT_GE(lines.size(), 3U);
+  EXPECT_GE(lines.back()["groups/sampled_tokens"], 2 * first);
+  EXPECT_LT(lines[lines.size() - 2]["groups/sampled_tokens"].get<double>(), first * 2.5);
+  EXPECT_TRUE(lines.back().contains("eval/addition-1/accuracy")) << "the last step is evaluated";
+}
+
 TEST_F(LearnerProcess, ACheckpointHasAllOfItsStep) {
   WriteConfig(2);
   const auto learner = Learner();
