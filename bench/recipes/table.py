@@ -21,8 +21,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- table: bench/recipes/table.py -->", "<!-- end of table -->"
 COLUMNS = (("accuracy", "accuracy/mean", "{:.2f}"), ("reward", "reward/mean", "{:.2f}"),
            ("entropy, nats", "entropy", "{:.3f}"), ("length, tokens", "response_length/mean", "{:.1f}"))
-# Where the task is not what the recipe's own file says.
+# Where the task is not what the recipe's own file says; the small model writes no \\boxed{}.
 EXTRA = {
+    "deepseek_r1": ["data.prompt_suffix=", 'algorithm.reward.sources=[{name: task}, {name: contains, text: ";1", weight: 0.2}]'],
+    "spurious_format": ['algorithm.reward.sources=[{name: contains, text: ";1"}]'],
     "thinkprune": ["rollout.length_schedule=[{from_step: 34, max_new_tokens: 24}, {from_step: 67, max_new_tokens: 14}]"],
     "l1_exact": ["algorithm.reward.shaping=[{l1_exact: {alpha: 0.01, min_tokens: 8, max_tokens: 32}}]"],
     "l1_max": ["algorithm.reward.shaping=[{l1_max: {alpha: 0.01, min_tokens: 8, max_tokens: 32}}]"],
@@ -91,7 +93,7 @@ def train(name, args, runs):
 
 
 def change(steps, key, form):
-    values = [step[key] for step in steps if key in step]
+    values = [step[key] for step in steps if step.get(key) is not None]
     if not values:
         return "-"
     tenth = max(1, len(values) // 10)
