@@ -19,7 +19,7 @@ inline constexpr char kStep[] = "step";  // 1 for the first optimizer batch
 inline constexpr char kTimeStep[] = "time/step";  // wall clock from one step's end to the next
 // Phases of a step; they add up to time/step.
 inline constexpr char kPhaseWaitBatch[] = "wait_batch";
-inline constexpr char kPhasePrepare[] = "prepare";
+inline constexpr char kPhasePrepare[] = "prepare";  // shaping, filters, advantages, packing
 inline constexpr char kPhaseForward[] = "forward";
 inline constexpr char kPhaseBackward[] = "backward";
 inline constexpr char kPhaseAllReduce[] = "allreduce";
@@ -61,6 +61,8 @@ inline constexpr char kAccuracyMean[] = "accuracy/mean";  // verifier's own verd
 inline constexpr char kFracRewardZeroStd[] = "frac_reward_zero_std";  // groups with equal rewards
 
 inline constexpr char kRowsUnscorable[] = "rows/unscorable";
+// Seconds that workers spent on the rewards of the step's groups, added up.
+inline constexpr char kRewardSeconds[] = "reward/seconds";
 
 // ---- responses ----
 inline constexpr char kResponseLengthMean[] = "response_length/mean";

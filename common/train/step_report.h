@@ -14,7 +14,7 @@
 namespace cohort {
 
 struct PhaseSeconds {
-  double prepare = 0;
+  double prepare = 0;  // shaping, filters, advantages, corrections, packing
   double forward = 0;
   double beside = 0;  // passes and updates of the critic and the process model
   double backward = 0;

@@ -146,13 +146,13 @@ absl::StatusOr<StepReport> Trainer::RunStep(absl::Span<const Group> groups, int6
   Run run;
   COHORT_RETURN_IF_ERROR(CheckGroups(groups));
   run.temperature = LossTemperature(spec.objective, groups[0]);
-  COHORT_ASSIGN_OR_RETURN(run.batch, PrepareBatch(groups, spec, batches_));
+  {
+    const ScopedSeconds timer(&run.report.seconds.prepare);
+    COHORT_ASSIGN_OR_RETURN(run.batch, PrepareBatch(groups, spec, batches_));
+  }
   COHORT_RETURN_IF_ERROR(ScorePolicies(&run));
   COHORT_RETURN_IF_ERROR(ScoreBeside(&run));
-  COHORT_RETURN_IF_ERROR(AddAdvantages(spec, kl_.coef(), &run.batch));
-  if (HasCorrection(spec.offpolicy) && !run.batch.old.empty()) {
-    COHORT_RETURN_IF_ERROR(AddCorrection(spec.offpolicy, &run.batch));
-  }
+  COHORT_RETURN_IF_ERROR(JudgeRows(&run));
   COHORT_RETURN_IF_ERROR(TrainCritic(&run));
   PlanUpdates(&run);
   for (int64_t epoch = 0; epoch < options_.epochs; ++epoch) {
@@ -163,6 +163,14 @@ absl::StatusOr<StepReport> Trainer::RunStep(absl::Span<const Group> groups, int6
   COHORT_RETURN_IF_ERROR(GatherReport(version, &run));
   ++batches_;
   return std::move(run.report);
+}
+
+absl::Status Trainer::JudgeRows(Run* run) const {
+  const AlgorithmSpec& spec = options_.algorithm;
+  const ScopedSeconds timer(&run->report.seconds.prepare);
+  COHORT_RETURN_IF_ERROR(AddAdvantages(spec, kl_.coef(), &run->batch));
+  if (!HasCorrection(spec.offpolicy) || run->batch.old.empty()) return absl::OkStatus();
+  return AddCorrection(spec.offpolicy, &run->batch);
 }
 
 // `old` and `reference`, where the algorithm needs them before the first update.

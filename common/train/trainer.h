@@ -97,6 +97,7 @@ class Trainer {
   absl::Status ScorePolicies(Run* run);
   absl::StatusOr<std::vector<double>> ScoreAll(const CausalLm& model, Run* run);
   absl::Status ScoreBeside(Run* run);
+  absl::Status JudgeRows(Run* run) const;  // advantages and corrections
   absl::Status TrainCritic(Run* run);
   void PlanUpdates(Run* run) const;
   absl::Status Update(int64_t mini_batch, int64_t epoch, Run* run);

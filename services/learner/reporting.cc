@@ -121,7 +121,14 @@ void SetThroughput(const StepLine& line, MetricRow* row) {
            PerToken(static_cast<double>(report.trained_tokens), train));
 }
 
+double RewardSeconds(const DispatchBatch& batch) {
+  double seconds = 0;
+  for (const Group& group : batch.groups) seconds += group.timings.reward_seconds;
+  return seconds;
+}
+
 void SetGroups(const StepLine& line, MetricRow* row) {
+  row->Set(metric::kRewardSeconds, RewardSeconds(*line.batch));
   int64_t filtered = 0;
   for (const auto& [state, count] : line.batch->dropped) {
     row->Set(metric::GroupsEnded(state), count);
