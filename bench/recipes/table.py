@@ -100,11 +100,12 @@ def change(steps, key, form):
     return f"{form.format(statistics.mean(values[:tenth]))} -> {form.format(statistics.mean(values[-tenth:]))}"
 
 
-def row(name, steps):
+def row(name, steps, wanted):
     if not steps:
         return f"| `{name}` | failed, see its log |" + " |" * (len(COLUMNS) - 1)
     cells = [change(steps, key, form) for _, key, form in COLUMNS]
-    return f"| `{name}` | " + " | ".join(cells) + " |"
+    early = f" ({len(steps)} steps)" if len(steps) < wanted else ""  # its filter found no more prompts
+    return f"| `{name}`{early} | " + " | ".join(cells) + " |"
 
 
 def main():
@@ -128,7 +129,7 @@ def main():
         if args.only and name not in args.only:
             continue
         steps = train(name, args, runs)
-        rows.append(row(name, steps))
+        rows.append(row(name, steps, args.steps))
         share += [(step["time/prepare"] + step["reward/seconds"]) / step["time/step"] for step in steps or []]
         print(rows[-1], flush=True)
     if share:
