@@ -1,6 +1,6 @@
 // Every recipe trains the M1 model (algorithms.md section 13) and meets its own inequality; the
 // same training without the recipe's distinctive term does not. What is trained, what is taken out
-// and what is expected stand in studies/recipes.yaml. Some twenty minutes on two cores.
+// and what is expected stand in studies/recipes.yaml. A quarter of an hour on two cores.
 //
 // COHORT_CLAIMS_DIR keeps the models and runs in a folder, and a later test goes on from there.
 #include <cstdlib>
