@@ -74,7 +74,7 @@ case "$1" in
       echo '{"kind":"eval","reward":"rule_last_integer","source":"column-addition-3"}'
       for i in 0 1; do
         a=1; b=$([ $right -gt 1 ] && echo 1 || echo 0); c=$b
-        echo "{\"index\":$i,\"prompt\":\"p\",\"answer\":\"1\",\"correct\":[$a,$b,$c,0],\"tokens\":[4,4,4,8],\"truncated\":[0,0,0,1],\"unscorable\":[0,0,0,0],\"entropy\":[0.5,0.5,0.5,0.5],\"logprob\":[-1,-1,-1,-1],\"answers\":[\"1\",\"1\",\"1\",\"2\"]}"
+        echo "{\"index\":$i,\"prompt\":\"p\",\"answer\":\"1\",\"correct\":[$a,$b,$c,0],\"tokens\":[4,4,4,8],\"truncated\":[0,0,0,1],\"unscorable\":[0,0,0,0],\"entropy\":[0.5,0.5,0.5,0.5],\"logprob\":[-1,-1,-1,-1],\"answers\":[\"1\",\"1\",\"1\",\"2\"],\"texts\":[],\"ids\":[]}"
       done
     } > "${out%.json}.jsonl"
     echo '{}' > "$out"
