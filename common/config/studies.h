@@ -61,15 +61,16 @@ std::vector<std::string> OverridesOf(const v1::Study& study, const v1::StudyBase
 // ---- metrics of claims ----
 
 struct StudyMetric {
-  enum class Kind { kEval, kTrain };
+  enum class Kind { kEval, kLogits, kTrain };
   Kind kind = Kind::kEval;
   std::string eval;  // name of the evaluation
-  std::string key;   // pass, avg, maj, entropy, length, truncated, tokens_per_correct, or of
-                     // metrics.jsonl
+  std::string key;   // pass, avg, maj, entropy, length, truncated, tokens_per_correct; of logits:
+                     // mean, std, skew, kurtosis, margin, top_probability; or of metrics.jsonl
   int64_t k = 0;     // of pass, avg and maj
   std::string part;  // of train: first, last, mean, max, min, std
 };
-// "eval:NAME:pass@4", "train:reward/mean:last". InvalidArgument says what is expected.
+// "eval:NAME:pass@4", "logits:NAME:skew", "train:reward/mean:last". InvalidArgument says what is
+// expected.
 absl::StatusOr<StudyMetric> ParseStudyMetric(absl::string_view text);
 
 // ---- what depends on what ----
@@ -85,12 +86,13 @@ absl::StatusOr<std::vector<StudyReference>> ReferencesIn(absl::string_view text)
 std::string ReplaceReferences(absl::string_view text,
                               const std::function<std::string(const StudyReference&)>& value);
 
-// Things that are made: a base, a file, an arm's model, an arm's evaluation.
+// Things that are made: a base, a file, an arm's model, an arm's evaluation, what the model's
+// logits are like on that evaluation.
 struct StudyNode {
-  enum class Kind { kBase, kFile, kArm, kEval };
+  enum class Kind { kBase, kFile, kArm, kEval, kLogits };
   Kind kind = Kind::kArm;
-  std::string name;  // of an evaluation: its own
-  std::string arm;   // of an evaluation
+  std::string name;  // of an evaluation and its logits: the evaluation's
+  std::string arm;   // of an evaluation and its logits
   friend auto operator<=>(const StudyNode&, const StudyNode&) = default;
 };
 std::string NodeText(const StudyNode& node);  // "base m1", "evaluation main of grpo"
@@ -99,7 +101,7 @@ std::string NodeText(const StudyNode& node);  // "base m1", "evaluation main of 
 // has and for a circle.
 absl::StatusOr<std::vector<StudyNode>> InOrder(const v1::Study& study,
                                                const std::vector<StudyNode>& wanted);
-// Every arm and every evaluation, in the order of the arms.
+// Every arm and every evaluation, in the order of the arms, and the logits that claims ask for.
 std::vector<StudyNode> AllNodes(const v1::Study& study);
 // What a claim looks at and all that it needs, in order.
 absl::StatusOr<std::vector<StudyNode>> NodesOf(const v1::Study& study, const v1::StudyClaim& claim);

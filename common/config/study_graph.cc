@@ -123,6 +123,9 @@ class Ordering {
       COHORT_ASSIGN_OR_RETURN(StudyNode start, ModelNode(StartOf(study_, *arm)));
       out.push_back(std::move(start));
       COHORT_RETURN_IF_ERROR(AddTexts(arm->set(), &out));
+    } else if (node.kind == Kind::kLogits) {
+      COHORT_ASSIGN_OR_RETURN(StudyNode eval, EvalNode(node.arm, node.name));
+      out.push_back(std::move(eval));
     } else {
       COHORT_RETURN_IF_ERROR(EvalNode(node.arm, node.name).status());
       const v1::StudyEval* eval = FindEval(study_, node.name);
@@ -138,6 +141,18 @@ class Ordering {
   std::vector<std::string> way_;
   std::vector<StudyNode> order_;
 };
+
+StudyNode NodeOf(const v1::StudyTerm& term, const StudyMetric& metric) {
+  switch (metric.kind) {
+    case StudyMetric::Kind::kEval:
+      return {Kind::kEval, metric.eval, term.arm()};
+    case StudyMetric::Kind::kLogits:
+      return {Kind::kLogits, metric.eval, term.arm()};
+    case StudyMetric::Kind::kTrain:
+      break;
+  }
+  return {Kind::kArm, term.arm(), ""};
+}
 
 }  // namespace
 
@@ -181,6 +196,8 @@ std::string NodeText(const StudyNode& node) {
       return absl::StrCat("file ", node.name);
     case Kind::kArm:
       return absl::StrCat("arm ", node.name);
+    case Kind::kLogits:
+      return absl::StrCat("logits of ", node.arm, " on ", node.name);
     case Kind::kEval:
       break;
   }
@@ -202,6 +219,14 @@ std::vector<StudyNode> AllNodes(const v1::Study& study) {
       if (IsEvaluated(eval, arm.name())) all.push_back({Kind::kEval, eval.name(), arm.name()});
     }
   }
+  for (const v1::StudyClaim& claim : study.claims()) {
+    for (const v1::StudyTerm& term : claim.terms()) {
+      const absl::StatusOr<StudyMetric> metric = ParseStudyMetric(term.metric());
+      if (metric.ok() && metric->kind == StudyMetric::Kind::kLogits) {
+        all.push_back(NodeOf(term, *metric));
+      }
+    }
+  }
   return all;
 }
 
@@ -210,9 +235,7 @@ absl::StatusOr<std::vector<StudyNode>> NodesOf(const v1::Study& study,
   std::vector<StudyNode> out;
   for (const v1::StudyTerm& term : claim.terms()) {
     COHORT_ASSIGN_OR_RETURN(const StudyMetric metric, ParseStudyMetric(term.metric()));
-    const bool evaluated = metric.kind == StudyMetric::Kind::kEval;
-    out.push_back(evaluated ? StudyNode{Kind::kEval, metric.eval, term.arm()}
-                            : StudyNode{Kind::kArm, term.arm(), ""});
+    out.push_back(NodeOf(term, metric));
   }
   return InOrder(study, out);
 }

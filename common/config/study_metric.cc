@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kAtK[] = {"pass", "avg", "maj"};
 constexpr const char* kPlain[] = {"entropy", "length", "truncated", "tokens_per_correct"};
+constexpr const char* kLogits[] = {"mean", "std", "skew", "kurtosis", "margin", "top_probability"};
 constexpr const char* kParts[] = {"first", "last", "mean", "max", "min", "std"};
 
 template <size_t N>
@@ -43,12 +44,27 @@ absl::StatusOr<StudyMetric> EvalMetric(absl::string_view text,
   return metric;
 }
 
+absl::StatusOr<StudyMetric> LogitsMetric(absl::string_view text,
+                                         const std::vector<std::string>& parts) {
+  if (parts.size() != 3 || !IsOneOf(parts[2], kLogits)) {
+    return Wrong(text,
+                 "logits:NAME:KEY with the key mean, std, skew, kurtosis, margin or "
+                 "top_probability");
+  }
+  StudyMetric metric;
+  metric.kind = StudyMetric::Kind::kLogits;
+  metric.eval = parts[1];
+  metric.key = parts[2];
+  return metric;
+}
+
 }  // namespace
 
 absl::StatusOr<StudyMetric> ParseStudyMetric(absl::string_view text) {
   const std::vector<std::string> parts = absl::StrSplit(text, ':');
   if (parts[0] == "eval") return EvalMetric(text, parts);
-  if (parts[0] != "train") return Wrong(text, "eval:NAME:KEY or train:KEY:PART");
+  if (parts[0] == "logits") return LogitsMetric(text, parts);
+  if (parts[0] != "train") return Wrong(text, "eval:NAME:KEY, logits:NAME:KEY or train:KEY:PART");
   if (parts.size() != 3 || parts[1].empty() || !IsOneOf(parts[2], kParts)) {
     return Wrong(text, "train:KEY:PART with the part first, last, mean, max, min or std");
   }

@@ -10,6 +10,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/metric_names.h"
+#include "common/text/json.h"
 
 namespace cohort {
 namespace {
@@ -89,11 +90,24 @@ absl::StatusOr<double> TrainNumber(const std::vector<json>& lines, const StudyMe
   return std::sqrt(squares / static_cast<double>(values.size()));
 }
 
+absl::StatusOr<double> LogitsNumber(const json& report, const StudyMetric& metric) {
+  const bool moment = metric.key != "margin" && metric.key != "top_probability";
+  const json::json_pointer where("/logits/0" + std::string(moment ? "/raw/" : "/") + metric.key);
+  if (!report.contains(where) || !report.at(where).is_number()) {
+    return absl::NotFoundError(absl::StrCat("its report has no number at ", where.to_string()));
+  }
+  return report.at(where).get<double>();
+}
+
 absl::StatusOr<double> StudyNumbers::Value(const v1::StudyTerm& term, int seed) {
   COHORT_ASSIGN_OR_RETURN(const StudyMetric metric, ParseStudyMetric(term.metric()));
   if (metric.kind == StudyMetric::Kind::kTrain) {
     COHORT_ASSIGN_OR_RETURN(const auto* lines, Training(seed, term.arm()));
     return TrainNumber(*lines, metric);
+  }
+  if (metric.kind == StudyMetric::Kind::kLogits) {
+    COHORT_ASSIGN_OR_RETURN(const json report, Report(seed, term.arm(), metric.eval));
+    return LogitsNumber(report, metric);
   }
   COHORT_ASSIGN_OR_RETURN(const EvalResults* results, Eval(seed, term.arm(), metric.eval));
   return EvalNumber(*results, metric);
@@ -111,6 +125,16 @@ absl::StatusOr<const EvalResults*> StudyNumbers::Eval(int seed, const std::strin
   COHORT_ASSIGN_OR_RETURN(EvalResults read, ReadEvalResults(path));
   results = std::make_unique<EvalResults>(std::move(read));
   return results.get();
+}
+
+absl::StatusOr<json> StudyNumbers::Report(int seed, const std::string& arm,
+                                          const std::string& eval) {
+  const std::string path = paths_.Report(seed, arm, eval);
+  if (!std::filesystem::exists(path)) {
+    return absl::NotFoundError(absl::StrCat("the report of ", arm, " on ", eval, " was not made"));
+  }
+  COHORT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  return ParseJson(text, path);
 }
 
 // The link to its model is made when a run is complete.

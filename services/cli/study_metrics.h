@@ -1,5 +1,6 @@
 // The numbers that claims are made of, from what the jobs of a study left (metrics.jsonl of a run,
-// the problems of an evaluation). Files are read once.
+// the problems of an evaluation,
+// its report). Runs and evaluations are read once.
 #pragma once
 
 #include <map>
@@ -24,6 +25,11 @@ absl::StatusOr<double> EvalNumber(const EvalResults& results, const StudyMetric&
 absl::StatusOr<double> TrainNumber(const std::vector<nlohmann::json>& lines,
                                    const StudyMetric& metric);
 
+// `report`: what `cohort report --json` wrote about one run. The moments are those of the raw
+// logits (algorithms.md 10.6); margin: between the two largest; top_probability: of the likeliest
+// token.
+absl::StatusOr<double> LogitsNumber(const nlohmann::json& report, const StudyMetric& metric);
+
 // Not thread-safe.
 class StudyNumbers {
  public:
@@ -37,6 +43,8 @@ class StudyNumbers {
   absl::StatusOr<const std::vector<nlohmann::json>*> Training(int seed, const std::string& arm);
 
  private:
+  absl::StatusOr<nlohmann::json> Report(int seed, const std::string& arm, const std::string& eval);
+
   const v1::Study& study_;
   const StudyPaths paths_;
   std::map<std::string, std::unique_ptr<EvalResults>> evals_;

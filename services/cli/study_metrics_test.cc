@@ -82,5 +82,18 @@ TEST(StudyMetricsTest, ATrainingsNumbersAreThoseOfTheLinesThatHaveThem) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("holds x")));
 }
 
+TEST(StudyMetricsTest, LogitsAreReadFromAReport) {
+  const json report = {
+      {"logits", {{{"raw", {{"skew", 0.5}}}, {"normalised", {{"skew", 9}}}, {"margin", 3}}}}};
+  EXPECT_EQ(LogitsNumber(report, *ParseStudyMetric("logits:main:skew")).value_or(-1), 0.5);
+  EXPECT_EQ(LogitsNumber(report, *ParseStudyMetric("logits:main:margin")).value_or(-1), 3);
+  EXPECT_THAT(LogitsNumber(report, *ParseStudyMetric("logits:main:kurtosis")),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/logits/0/raw/kurtosis")));
+  EXPECT_THAT(LogitsNumber({{"logits", nullptr}}, *ParseStudyMetric("logits:main:margin")),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no number")));
+  EXPECT_THAT(ParseStudyMetric("logits:main:colour"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("top_probability")));
+}
+
 }  // namespace
 }  // namespace cohort

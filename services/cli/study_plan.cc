@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
 #include "common/base/hash.h"
 #include "common/base/status_macros.h"
 #include "common/config/config.h"
@@ -68,6 +69,8 @@ class Planner {
         return AddFile(node, seed);
       case NodeKind::kArm:
         return AddArm(node, seed);
+      case NodeKind::kLogits:
+        return AddReport(node, seed);
       case NodeKind::kEval:
         break;
     }
@@ -185,6 +188,28 @@ class Planner {
     return absl::OkStatus();
   }
 
+  absl::Status AddReport(const StudyNode& node, int seed) {
+    StudyJob job;
+    job.kind = StudyJob::Kind::kReport;
+    job.seed = seed;
+    job.name = absl::StrCat("seed ", seed, " ", node.arm, " ", node.name, " logits");
+    job.output = paths_.Report(seed, node.arm, node.name);
+    Need({NodeKind::kEval, node.name, node.arm}, seed, &job.needs);
+    job.argv = {options_.cohort,
+                "report",
+                "--run",
+                absl::StrCat(node.arm, "=", paths_.EvalProblems(seed, node.arm, node.name)),
+                "--threads",
+                "1",
+                "--out",
+                absl::StrCat(absl::StripSuffix(job.output, ".json"), ".html"),
+                "--json",
+                job.output};
+    job.state = StateOf(job.name);
+    jobs_of_[{seed, node}] = Add(std::move(job), "");
+    return absl::OkStatus();
+  }
+
   absl::Status AddFile(const StudyNode& node, int seed) {
     const v1::StudyFile& file = *FindFile(study_, node.name);
     StudyJob job;
@@ -289,6 +314,9 @@ std::string StudyPaths::EvalResult(int seed, const std::string& arm,
 std::string StudyPaths::EvalProblems(int seed, const std::string& arm,
                                      const std::string& eval) const {
   return absl::StrCat(EvalResult(seed, arm, eval), "l");
+}
+std::string StudyPaths::Report(int seed, const std::string& arm, const std::string& eval) const {
+  return absl::StrCat(Arm(seed, arm), "/report-", eval, ".json");
 }
 std::string StudyPaths::File(int seed, const std::string& file) const {
   return absl::StrCat(Study(), "/seed-", seed, "/files/", file);

@@ -3,6 +3,7 @@
 //   OUT/bases/NAME/{tiny,run,model}             shared by all seeds and studies of OUT
 //   OUT/STUDY/seed-1/ARM/{run,model}            `model`: a link to what the run ended with
 //   OUT/STUDY/seed-1/ARM/eval-EVAL.json, .jsonl
+//   OUT/STUDY/seed-1/ARM/report-EVAL.json, .html   where a claim looks at logits
 //   OUT/STUDY/seed-1/files/FILE
 //   OUT/STUDY/jobs/JOB.{log,json}               output; how the job ended (study_run.h)
 //
@@ -18,7 +19,7 @@
 namespace cohort {
 
 struct StudyJob {
-  enum class Kind { kModel, kTraining, kEvaluation, kFile };
+  enum class Kind { kModel, kTraining, kEvaluation, kReport, kFile };
   std::string name;  // "base m1", "seed 1 grpo", "seed 1 grpo main"; unique
   Kind kind = Kind::kTraining;
   int seed = 0;                   // 0: of a base
@@ -40,6 +41,7 @@ class StudyPaths {
   std::string Run(int seed, const std::string& arm) const;
   std::string EvalResult(int seed, const std::string& arm, const std::string& eval) const;
   std::string EvalProblems(int seed, const std::string& arm, const std::string& eval) const;
+  std::string Report(int seed, const std::string& arm, const std::string& eval) const;
   std::string File(int seed, const std::string& file) const;
   // Of a base or an arm; an arm that is not trained has the model it starts from.
   std::string Model(const v1::Study& study, int seed, const std::string& name) const;

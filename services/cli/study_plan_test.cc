@@ -49,8 +49,9 @@ TEST(StudyPlanTest, BasesAreMadeOnceAndEverythingElseForEverySeed) {
   EXPECT_THAT(Names(Planned()),
               ElementsAre("base m1 weights", "base m1", "seed 1 base main", "seed 1 file labels",
                           "seed 1 grpo", "seed 1 grpo main", "seed 1 more", "seed 1 more main",
-                          "seed 2 base main", "seed 2 file labels", "seed 2 grpo",
-                          "seed 2 grpo main", "seed 2 more", "seed 2 more main"));
+                          "seed 1 grpo main logits", "seed 2 base main", "seed 2 file labels",
+                          "seed 2 grpo", "seed 2 grpo main", "seed 2 more", "seed 2 more main",
+                          "seed 2 grpo main logits"));
 }
 
 TEST(StudyPlanTest, CommandsNameWhatWasMadeBefore) {
@@ -72,6 +73,9 @@ TEST(StudyPlanTest, CommandsNameWhatWasMadeBefore) {
               AllOf(HasSubstr("train -c grpo --out out/small/seed-2/grpo/run"),
                     HasSubstr("--set data.path=out/small/seed-2/files/labels"),
                     HasSubstr("--set run.seed=2 --set model.path=out/bases/m1/model")));
+  EXPECT_EQ(Command(plan, "seed 2 grpo main logits"),
+            "bin/cohort report --run grpo=out/small/seed-2/grpo/eval-main.jsonl --threads 1 --out "
+            "out/small/seed-2/grpo/report-main.html --json out/small/seed-2/grpo/report-main.json");
   EXPECT_THAT(Command(plan, "seed 1 more"),
               AllOf(HasSubstr("sft -c sft/arithmetic"),
                     HasSubstr("--set model.path=out/small/seed-1/grpo/model")));
@@ -89,6 +93,7 @@ TEST(StudyPlanTest, AJobNeedsWhatItsCommandNames) {
   EXPECT_THAT(needs("seed 1 base main"), ElementsAre("base m1"));
   EXPECT_THAT(needs("seed 2 grpo"), ElementsAre("base m1", "seed 2 file labels"));
   EXPECT_THAT(needs("seed 2 more main"), ElementsAre("seed 2 more"));
+  EXPECT_THAT(needs("seed 1 grpo main logits"), ElementsAre("seed 1 grpo main"));
 }
 
 TEST(StudyPlanTest, AClaimAloneNeedsLess) {
@@ -98,6 +103,8 @@ TEST(StudyPlanTest, AClaimAloneNeedsLess) {
   EXPECT_THAT(Names(Planned(options)),
               ElementsAre("base m1 weights", "base m1", "seed 3 base main", "seed 3 file labels",
                           "seed 3 grpo", "seed 3 grpo main"));
+  options.claims = {"it is sure"};
+  EXPECT_THAT(Names(Planned(options)), testing::Contains("seed 3 grpo main logits"));
   options.claims = {"it is cheap"};
   EXPECT_THAT(PlanStudy(SmallStudy(), options),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("it is cheap")));

@@ -53,12 +53,13 @@ class StudyRunTest : public testing::Test {
 TEST_F(StudyRunTest, EveryJobRunsOnceAndClaimsAreJudged) {
   const StudyOutcome outcome = Run();
   EXPECT_THAT(outcome.failed, IsEmpty());
-  EXPECT_THAT(Calls(), SizeIs(14));
+  EXPECT_THAT(Calls(), SizeIs(16));
   const ClaimResult* claim = outcome.Claim("training helps");
   ASSERT_NE(claim, nullptr);
   EXPECT_THAT(claim->values, ElementsAre(std::pair(1, 0.5), std::pair(2, 0.5)));
   EXPECT_EQ(claim->verdict, Verdict::kHolds);
   EXPECT_EQ(outcome.Claim("it learns")->mean, 0.75);
+  EXPECT_EQ(outcome.Claim("it is sure")->mean, 0.75);
   const std::string report = ReadFile(options_.out + "/small/report.md").value_or("");
   EXPECT_THAT(report, HasSubstr("**holds**"));
   EXPECT_THAT(report, HasSubstr("everybody"));
@@ -72,7 +73,7 @@ TEST_F(StudyRunTest, WhatIsThereIsNotMadeAgain) {
   EXPECT_THAT(Calls(), IsEmpty());
   std::filesystem::remove(options_.out + "/small/seed-2/grpo/eval-main.json");
   Run();
-  EXPECT_THAT(Calls(), ElementsAre(HasSubstr("eval --model")));
+  EXPECT_THAT(Calls(), ElementsAre(HasSubstr("eval --model"), HasSubstr("report --run")));
 }
 
 TEST_F(StudyRunTest, AChangedArmIsTrainedAgainAndSoIsWhatComesOfIt) {
@@ -81,24 +82,26 @@ TEST_F(StudyRunTest, AChangedArmIsTrainedAgainAndSoIsWhatComesOfIt) {
   NamedStudy study = SmallStudy();
   study.study.mutable_arms(1)->add_set("optimizer.lr=1e-4");
   Run(study);
-  EXPECT_THAT(Calls(), SizeIs(8)) << "two trainings and two evaluations of each seed";
+  EXPECT_THAT(Calls(), SizeIs(10)) << "two trainings, two evaluations and a report of each seed";
 }
 
 TEST_F(StudyRunTest, AFailureEndsOnlyWhatNeedsIt) {
   Set("BREAK", "seed-1/grpo/run");
   const StudyOutcome outcome = Run();
-  EXPECT_THAT(outcome.failed, ElementsAre(AllOf(HasSubstr("seed 1 grpo: ended with exit code 3"),
-                                                HasSubstr("broken on purpose")),
-                                          "seed 1 grpo main: not made, it needs seed 1 grpo",
-                                          "seed 1 more: not made, it needs seed 1 grpo",
-                                          "seed 1 more main: not made, it needs seed 1 more"));
+  EXPECT_THAT(outcome.failed,
+              ElementsAre(AllOf(HasSubstr("seed 1 grpo: ended with exit code 3"),
+                                HasSubstr("broken on purpose")),
+                          "seed 1 grpo main: not made, it needs seed 1 grpo",
+                          "seed 1 more: not made, it needs seed 1 grpo",
+                          "seed 1 more main: not made, it needs seed 1 more",
+                          "seed 1 grpo main logits: not made, it needs seed 1 grpo main"));
   const ClaimResult* claim = outcome.Claim("training helps");
   EXPECT_THAT(claim->values, ElementsAre(std::pair(2, 0.5)));
   EXPECT_THAT(claim->missing, ElementsAre(HasSubstr("seed 1: grpo eval:main:pass@1: ")));
   Calls();
   Set("BREAK", "");
   EXPECT_THAT(Run().failed, IsEmpty());
-  EXPECT_THAT(Calls(), SizeIs(4)) << "only what failed is tried again";
+  EXPECT_THAT(Calls(), SizeIs(5)) << "only what failed is tried again";
 }
 
 TEST_F(StudyRunTest, ASignalStopsItAndTheSameCallContinues) {

@@ -36,6 +36,7 @@ claims:
       - {arm: grpo, metric: "eval:main:pass@1"}
       - {arm: base, metric: "eval:main:pass@1", weight: -1}
     above: 0
+  - {name: it is sure, terms: [{arm: grpo, metric: "logits:main:top_probability"}], above: 0.7}
   - {name: it learns, terms: [{arm: more, metric: "train:reward/mean:last"}], above: 0.5}
 )";
 
@@ -80,6 +81,10 @@ case "$1" in
     echo '{}' > "$out"
     ;;
   label) echo '{}' > "$out";;
+  report)
+    touch "$out"
+    echo '{"logits":[{"raw":{"skew":0.25},"margin":2,"top_probability":0.75}]}' > "${out%.html}.json"
+    ;;
   *) mkdir -p "$out"; touch "$out/config.json";;
 esac
 exit 0
