@@ -137,7 +137,7 @@ TEST(PolicyLoss, AnySplitOverRanksAndMicroBatchesGivesTheSameSum) {
       MiniBatch b = RandomBatch(11, 8);
       b.SetWeights(Agg(mode));
       const PolicyLoss whole = Evaluate(loss.spec, b);
-      for (size_t size : {1, 2, 3, 5}) {
+      for (size_t size : {1U, 2U, 3U, 5U}) {
         double total = 0;
         std::vector<double> gradient;
         PolicyStats stats;

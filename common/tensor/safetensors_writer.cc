@@ -88,7 +88,7 @@ absl::StatusOr<std::string> HeaderText(const std::vector<const NamedTensor*>& or
           absl::StrCat("tensor ", named->name, ": ", c10::toString(tensor.scalar_type()),
                        " cannot be saved; expected one of ", SafetensorsDtypeNames()));
     }
-    const auto bytes = static_cast<uint64_t>(tensor.numel()) * tensor.element_size();
+    const auto bytes = static_cast<uint64_t>(tensor.numel() * tensor.element_size());
     header[named->name] = {{"dtype", dtype},
                            {"shape", tensor.sizes().vec()},
                            {"data_offsets", {offset, offset + bytes}}};
