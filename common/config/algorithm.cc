@@ -292,8 +292,8 @@ absl::Status MapOffPolicy(const v1::OffPolicy& in, OffPolicySpec* out) {
   } else if (in.has_reject()) {
     COHORT_ASSIGN_OR_RETURN(
         out->stat, ParseName<OffPolicyStat>("algorithm.offpolicy.reject.stat", in.reject().stat()));
-    out->low = in.reject().lo();
-    out->high = in.reject().hi();
+    if (in.reject().has_lo()) out->low = in.reject().lo();
+    if (in.reject().has_hi()) out->high = in.reject().hi();
   }
   out->batch_normalize = in.batch_normalize();
   if (in.has_neg_seq_mask()) out->neg_seq_mask_delta = in.neg_seq_mask().delta();

@@ -258,6 +258,21 @@ TEST(ResolveTest, TheDefaultCorrectionIsTruncatedImportanceSampling) {
   EXPECT_EQ(config.algorithm().offpolicy().tis().cap(), 2.0);
 }
 
+TEST(ResolveTest, RejectionsBoundsFollowItsStatistic) {
+  const auto bounds = [](const std::string& reject) {
+    const v1::RunConfig config =
+        Resolved(kSmall, {absl::StrCat("algorithm.offpolicy={reject: {", reject, "}}")});
+    const v1::Reject& found = config.algorithm().offpolicy().reject();
+    return std::pair(found.has_lo() ? found.lo() : -1, found.hi());
+  };
+  EXPECT_EQ(bounds(""), std::pair(0.999, 1.001));
+  EXPECT_EQ(bounds("stat: seq_sum_k1"), std::pair(0.5, 2.0));
+  EXPECT_EQ(bounds("stat: token_k1, hi: 4"), std::pair(0.25, 4.0));
+  EXPECT_EQ(bounds("stat: token_k1, lo: 0.5"), std::pair(0.5, 2.0));
+  EXPECT_EQ(bounds("stat: seq_mean_k1, lo: 0.9, hi: 1.2"), std::pair(0.9, 1.2));
+  EXPECT_EQ(bounds("stat: token_k3"), std::pair(-1.0, 0.01)) << "an upper bound only";
+}
+
 TEST(ResolveTest, TheDapoRuleJudgesByPlusAndMinusOne) {
   EXPECT_EQ(Resolved(kSmall).algorithm().reward().scale().wrong(), 0);
   EXPECT_EQ(Resolved(kSmall, {"data.sources=[{path: a, reward: rule_dapo}]"})
@@ -436,6 +451,9 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"algorithm.kl=reward", "reward needs adv.level returns"},
         std::pair{"algorithm.agg=seq_mean_token_sum_const algorithm.agg.constant=-1",
                   "algorithm.agg.constant"},
+        std::pair{"algorithm.adv.baseline=critic_gae rollout.group_size=8 "
+                  "algorithm.filter.rows={topk:\t{k:\t2}}",
+                  "algorithm.adv.baseline critic_gae would learn"},
         std::pair{"algorithm.offpolicy.reject.stat=foo", "foo"},
         std::pair{"algorithm.filter.prompts.dynamic.max_rounds=0",
                   "max_rounds: expected at least 1"}));

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "common/config/config.h"
@@ -187,6 +188,22 @@ void ResolveAggregation(int32_t max_new_tokens, v1::Aggregation* agg) {
   if (by_constant && agg->constant() == 0) agg->set_constant(max_new_tokens);
 }
 
+// algorithms.md section 5: the table's bounds, and what a single one of them means.
+void ResolveReject(v1::Reject* reject) {
+  if (!absl::EndsWith(reject->stat(), "_k1")) {
+    if (!reject->has_hi()) reject->set_hi(0.01);
+    return;
+  }
+  if (!reject->has_lo() && !reject->has_hi()) {
+    reject->set_hi(reject->stat() == "seq_mean_k1" ? 1.001 : 2);
+    reject->set_lo(reject->stat() == "seq_mean_k1" ? 0.999 : 0.5);
+  } else if (!reject->has_lo() && reject->hi() > 0) {
+    reject->set_lo(1 / reject->hi());
+  } else if (!reject->has_hi() && reject->lo() > 0) {
+    reject->set_hi(1 / reject->lo());
+  }
+}
+
 void ResolveLoss(v1::AlgorithmSection* algorithm) {
   if (algorithm->trust().kind_case() == v1::Trust::KIND_NOT_SET) {
     if (algorithm->ratio() == v1::RATIO_NONE) {
@@ -207,6 +224,9 @@ void ResolveLoss(v1::AlgorithmSection* algorithm) {
     } else {
       algorithm->mutable_offpolicy()->mutable_tis();
     }
+  }
+  if (algorithm->offpolicy().has_reject()) {
+    ResolveReject(algorithm->mutable_offpolicy()->mutable_reject());
   }
 }
 

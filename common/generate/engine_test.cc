@@ -171,6 +171,7 @@ TEST(GroupGeneratorTest, RefusesMalformedRequests) {
   expect("parent_fraction", [](GroupRequest& r) { r.plans[1].parent_fraction = 0.5; });
   expect("parent 1", [](GroupRequest& r) { r.plans[1].parent = 1; });
   expect("tokenizer", [](GroupRequest& r) { r.stop_strings = {"x"}; });
+  expect("tokenizer", [](GroupRequest& r) { r.plans[0].parent_until = "x"; });
   COHORT_ASSERT_OK(engine->Submit(MakeRequest(1, 2, 4)));
   EXPECT_THAT(engine->Submit(MakeRequest(1, 2, 4)),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("group 1")));
@@ -207,13 +208,6 @@ TEST(GroupGeneratorTest, AnExitLeavesItsParentAtItsShareOfTheTokens) {
   const int32_t expected[] = {0, 1, 6, 7, 12};
   for (size_t i = 1; i < 5; ++i) EXPECT_EQ(whole.rows[i].parent_tokens, expected[i]) << i;
   EXPECT_EQ(whole.ResponseOf(whole.rows[2]).size(), 6 + whole.rows[2].tokens.size());
-  // The reasoning ends where the given sequence begins.
-  for (size_t i = 1; i < 5; ++i) {
-    request.plans[i].parent_until = {whole.rows[0].tokens[8], whole.rows[0].tokens[9]};
-  }
-  const Group cut = Generate(*model, NoStops(), {request})[0];
-  EXPECT_LE(cut.rows[4].parent_tokens, 8);
-  EXPECT_EQ(cut.rows[0].tokens, whole.rows[0].tokens);
 }
 
 TEST(GroupGeneratorTest, AFinishedRowsSlotIsRefilledAtTheNextStep) {
@@ -423,6 +417,31 @@ TEST_F(StopStringTest, AStopStringOfSeveralBytesPerCharacterIsFound) {
     COHORT_ASSERT_OK_AND_ASSIGN(const bool found, matcher.Append(request.plans[0].forced[i]));
     EXPECT_EQ(found, i + 1 == request.plans[0].forced.size());
   }
+}
+
+TEST_F(StopStringTest, AnExitsShareIsOfTheTokensBeforeTheText) {
+  EngineOptions options = NoStops();
+  options.tokenizer = tokenizer_.get();
+  GroupRequest request = MakeRequest(73, 3, 2);
+  const std::string before = "3 and 4 is 7. ";
+  COHORT_ASSERT_OK_AND_ASSIGN(request.plans[0].forced,
+                              tokenizer_->Encode(before + "Answer: 7", false));
+  for (size_t i = 1; i < 3; ++i) {
+    request.plans[i].parent = 0;
+    request.plans[i].parent_fraction = 1;
+  }
+  request.plans[1].parent_until = "Answer";
+  request.plans[2].parent_until = "never in the text";
+  const Group group = Generate(*model_, options, {request})[0];
+  const std::vector<int32_t>& said = group.rows[0].tokens;
+  EXPECT_EQ(static_cast<size_t>(group.rows[2].parent_tokens), said.size());
+  const auto cut = static_cast<size_t>(group.rows[1].parent_tokens);
+  COHORT_ASSERT_OK_AND_ASSIGN(const std::string kept, tokenizer_->Decode({said.data(), cut}, true));
+  COHORT_ASSERT_OK_AND_ASSIGN(const std::string more,
+                              tokenizer_->Decode({said.data(), cut + 1}, true));
+  // A token that holds the space and the answer's first letter is left out whole.
+  EXPECT_TRUE(kept == before || kept + " " == before) << kept;
+  EXPECT_THAT(more, testing::HasSubstr(". A"));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
 
@@ -33,7 +34,8 @@ absl::Status CheckTokens(const GroupRequest& request, const std::vector<int32_t>
   return absl::OkStatus();
 }
 
-absl::Status CheckPlan(const GroupRequest& request, size_t index, int64_t vocab_size) {
+absl::Status CheckPlan(const GroupRequest& request, size_t index, int64_t vocab_size,
+                       bool has_tokenizer) {
   const SamplePlan& plan = request.plans[index];
   const auto invalid = [&](absl::string_view what) {
     return Invalid(request, absl::StrCat("row ", index, ": ", what));
@@ -68,6 +70,9 @@ absl::Status CheckPlan(const GroupRequest& request, size_t index, int64_t vocab_
   if (plan.parent >= 0 && plan.role != request.plans[static_cast<size_t>(plan.parent)].role) {
     return invalid(absl::StrCat("its parent ", plan.parent, " has another role"));
   }
+  if (!plan.parent_until.empty() && !has_tokenizer) {
+    return invalid("parent_until needs a tokenizer and the engine has none");
+  }
   return CheckTokens(request, plan.forced, vocab_size, absl::StrCat("row ", index, ": forced"));
 }
 
@@ -99,16 +104,31 @@ absl::StatusOr<bool> Stops(RowState& row, int32_t token, const StopRules& rules)
   return row.stops->Append(token);
 }
 
-// algorithms.md 6.4: a point in 1..T of the parent's reasoning. T is what precedes the plan's
-// sequence, else all tokens but the one that ended it; 0 where there are none.
-int32_t FractionOf(const Row& parent, const SamplePlan& plan) {
-  const auto end = parent.tokens.end() - (parent.finish == FinishReason::kStop ? 1 : 0);
-  const auto stop = plan.parent_until.empty()
-                        ? end
-                        : std::search(parent.tokens.begin(), end, plan.parent_until.begin(),
-                                      plan.parent_until.end());
-  const auto length = static_cast<double>(stop - parent.tokens.begin());
-  return static_cast<int32_t>(std::ceil(plan.parent_fraction * length));
+// How many of the tokens lie wholly before the text, all of them where it does not occur. In text,
+// since how it is split into tokens depends on what stands before it.
+size_t TokensBefore(absl::Span<const int32_t> tokens, const std::string& until,
+                    const Tokenizer* tokenizer) {
+  IncrementalDecoder decoder(tokenizer);
+  std::string text;
+  std::vector<size_t> ends;  // in the text, after each token
+  for (const int32_t token : tokens) {
+    // Every token was sampled by a model whose ids the tokenizer has.
+    text += decoder.Append(token).value_or("");
+    ends.push_back(text.size());
+  }
+  const size_t begin = text.find(until);
+  if (begin == std::string::npos) return tokens.size();
+  return static_cast<size_t>(std::upper_bound(ends.begin(), ends.end(), begin) - ends.begin());
+}
+
+// algorithms.md 6.4: a point in 1..T of the parent's reasoning. T is what precedes the plan's text,
+// else all tokens but the one that ended it; 0 where there are none.
+int32_t FractionOf(const Row& parent, const SamplePlan& plan, const Tokenizer* tokenizer) {
+  const absl::Span<const int32_t> said(
+      parent.tokens.data(), parent.tokens.size() - (parent.finish == FinishReason::kStop ? 1 : 0));
+  const size_t length =
+      plan.parent_until.empty() ? said.size() : TokensBefore(said, plan.parent_until, tokenizer);
+  return static_cast<int32_t>(std::ceil(plan.parent_fraction * static_cast<double>(length)));
 }
 
 double Seconds(absl::Duration duration) { return absl::ToDoubleSeconds(duration); }
@@ -143,7 +163,7 @@ absl::Status ValidateRequest(const GroupRequest& request, int64_t vocab_size, in
   }
   COHORT_RETURN_IF_ERROR(CheckTokens(request, request.prompt, vocab_size, "the prompt"));
   for (size_t row = 0; row < request.plans.size(); ++row) {
-    COHORT_RETURN_IF_ERROR(CheckPlan(request, row, vocab_size));
+    COHORT_RETURN_IF_ERROR(CheckPlan(request, row, vocab_size, has_tokenizer));
   }
   for (const std::string& stop : request.stop_strings) {
     if (stop.empty()) return Invalid(request, "a stop string is empty");
@@ -158,6 +178,7 @@ std::unique_ptr<GroupState> MakeGroupState(GroupRequest request, const Tokenizer
                                            absl::Time now) {
   auto state = std::make_unique<GroupState>();
   state->request = std::move(request);
+  state->tokenizer = tokenizer;
   state->submitted = now;
   state->rows.resize(state->request.plans.size());
   for (size_t i = 0; i < state->rows.size(); ++i) {
@@ -181,8 +202,9 @@ void BeginRow(RowState& row) {
   const RowState& parent = row.group->rows[static_cast<size_t>(row.plan().parent)];
   // A plan may ask for more of the parent than it said: the row continues its end.
   const auto own = static_cast<int32_t>(parent.row.tokens.size());
-  row.row.parent_tokens = row.plan().parent_fraction > 0 ? FractionOf(parent.row, row.plan())
-                                                         : std::min(row.plan().parent_tokens, own);
+  row.row.parent_tokens = row.plan().parent_fraction > 0
+                              ? FractionOf(parent.row, row.plan(), row.group->tokenizer)
+                              : std::min(row.plan().parent_tokens, own);
   const auto keep = static_cast<std::ptrdiff_t>(parent.path.size()) - own + row.row.parent_tokens;
   row.path.assign(parent.path.begin(), parent.path.begin() + keep);
 }

@@ -48,6 +48,7 @@ struct RowState {
 
 struct GroupState {
   GroupRequest request;
+  const Tokenizer* tokenizer = nullptr;  // may be null; outlives this
   std::vector<RowState> rows;
   std::shared_ptr<PromptCache> prompt;  // the newest prefill; null before the first
   int done_rows = 0;

@@ -318,12 +318,11 @@ void Whiten(const AdvantageSpec& spec, Rows rows, Advantages* out) {
   }
 }
 
-void CountGroups(Rows rows, absl::Span<const GroupRows> groups, Advantages* out) {
+void CountGroups(absl::Span<const GroupRows> groups, Advantages* out) {
   out->groups = static_cast<int64_t>(groups.size());
   for (const GroupRows& group : groups) {
     out->degenerate_groups += MomentsOf(group.reward, 1).constant ? 1 : 0;
   }
-  for (const AdvantageRow& row : rows) out->unscorable_rows += row.scorable ? 0 : 1;
 }
 
 }  // namespace
@@ -332,7 +331,7 @@ absl::StatusOr<Advantages> ComputeAdvantages(const AdvantageSpec& spec, Rows row
   COHORT_RETURN_IF_ERROR(CheckFinite(rows));
   const std::vector<GroupRows> groups = SplitGroups(rows);
   Advantages out;
-  CountGroups(rows, groups, &out);
+  CountGroups(groups, &out);
   RowScaler scaler{spec, rows};
   if (spec.scale == AdvantageScale::kBatchRewardStd) {
     scaler.batch_std = BatchRewardStd(rows, spec.ddof);

@@ -35,8 +35,7 @@ struct Advantages {
   double alpha = 1;                          // valid_fraction: rows / rows of mixed groups
   int64_t groups = 0;                        // with at least one scorable row
   int64_t degenerate_groups = 0;             // all scorable rewards equal (also: one scorable row)
-  int64_t unscorable_rows = 0;
-  bool whitening_skipped = false;  // fewer than two valid tokens: all advantages are 0
+  bool whitening_skipped = false;            // fewer than two valid tokens: all advantages are 0
 
   double At(size_t row_index, size_t t) const {
     return token.empty() ? row[row_index] : token[row_index][t];

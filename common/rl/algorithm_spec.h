@@ -182,17 +182,14 @@ struct LogClipSpec {
   double low = 0.4;   // A < 0: log-ratio at least -low
   double high = 0.4;  // A >= 0: log-ratio at most high
 };
-enum class CovarianceScope { kMiniBatch, kMicroBatch };
 struct ClipCovSpec {
   double frac = 2e-4;
   double lb = 1;
   double ub = 5;
-  CovarianceScope scope = CovarianceScope::kMiniBatch;
 };
 struct KlCovSpec {
   double frac = 2e-3;
   double coef = 1;
-  CovarianceScope scope = CovarianceScope::kMiniBatch;
 };
 struct QuadraticSpec {
   double beta = 0.1;

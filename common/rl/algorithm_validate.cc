@@ -217,6 +217,12 @@ absl::Status ValidateFilters(const AlgorithmSpec& spec, const AlgorithmContext& 
     return Invalid("algorithm.filter.rows.topk.k: must be >= 2 and below rollout.group_size (",
                    context.group_size, "); found ", rows.k);
   }
+  if (rows.kind == RowFilter::kTopk && rows.denominator == RowDenominator::kAll &&
+      spec.advantage.baseline == AdvantageBaseline::kCriticGae) {
+    return Invalid(
+        "algorithm.filter.rows.topk.denominator: all keeps dropped rows in the loss, where "
+        "algorithm.adv.baseline critic_gae would learn returns of 0 from them; set kept");
+  }
   return absl::OkStatus();
 }
 

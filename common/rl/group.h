@@ -43,8 +43,7 @@ struct SamplePlan {
   // In (0, 1]: `parent_tokens` becomes this share of the parent's tokens, at least 1, once they
   // are known; its end-of-sequence token does not count. 0: `parent_tokens` as it is.
   double parent_fraction = 0;
-  std::vector<int32_t> parent_until =
-      {};  // the share is of what precedes this sequence, if it occurs
+  std::string parent_until = {};  // the share is of the tokens before this text, where it occurs
 };
 
 // One sampled response. The arrays have one entry per response token, the end-of-sequence token

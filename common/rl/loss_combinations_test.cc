@@ -31,7 +31,7 @@ std::vector<Combination> TrustRegions() {
   t.clip = ClipSpec{0.1, 0.1, 1.2, 1.3};
   add("clip two-sided", t);
   t.clip = ClipSpec{0.3, 0.3, {}, {}};
-  t.clip_cov = ClipCovSpec{0.3, -1, 1, {}};
+  t.clip_cov = ClipCovSpec{0.3, -1, 1};
   add("clip_cov", t);
   t = {};
   t.detach_clip = DetachClipSpec{0.9, 1.1, {}};
@@ -45,7 +45,7 @@ std::vector<Combination> TrustRegions() {
   t.log_clip = LogClipSpec{0.2, 0.15};
   add("log_clip", t);
   t = {};
-  t.kl_cov = KlCovSpec{0.3, 0.7, {}};
+  t.kl_cov = KlCovSpec{0.3, 0.7};
   add("kl_cov", t);
   t = {};
   t.quadratic = QuadraticSpec{0.3};

@@ -32,7 +32,7 @@ std::vector<NamedSpec> AllLosses() {
   gmpo.trust.log_clip = LogClipSpec{0.2, 0.2};
   sapo.trust.soft_gate = SoftGateSpec{};
   quadratic.trust.quadratic = QuadraticSpec{0.3};
-  kl_cov.trust.kl_cov = KlCovSpec{0.3, 0.7, {}};
+  kl_cov.trust.kl_cov = KlCovSpec{0.3, 0.7};
   for (PolicyLossSpec* spec : {&clip, &pg}) {
     spec->kl.placement = KlPlacement::kLoss;
     spec->kl_coef = 0.3;
@@ -292,7 +292,7 @@ TEST(Kl, TheAdaptiveControllerMovesTowardsItsTargetByAtMostAFifth) {
 
 TEST(Covariance, ClipCovDrawsItsQuotaFromTheBandBySeed) {
   TrustSpec trust;
-  trust.clip_cov = ClipCovSpec{0.02, 0.0, 100, {}};
+  trust.clip_cov = ClipCovSpec{0.02, 0.0, 100};
   MiniBatch b;
   CounterRng rng(1);
   for (int i = 0; i < 200; ++i) {
@@ -307,7 +307,7 @@ TEST(Covariance, ClipCovDrawsItsQuotaFromTheBandBySeed) {
 
 TEST(Covariance, KlCovTakesAtLeastOneToken) {
   TrustSpec trust;
-  trust.kl_cov = KlCovSpec{1e-6, 1, {}};
+  trust.kl_cov = KlCovSpec{1e-6, 1};
   const std::vector<double> logprob = {-1, -2, -0.1}, advantage = {0, -1, 1};
   const auto selected = SelectByCovariance(trust, logprob, {}, advantage, {}, 0);
   EXPECT_EQ(std::count(selected.begin(), selected.end(), 1), 1);

@@ -1,4 +1,4 @@
-// Keys of metrics.jsonl (one line per step; issue: "what a run leaves"), of summary.json and of the
+// Keys of metrics.jsonl (one line per step), of summary.json and of the
 // Prometheus metrics. Named once here: the learner writes them, the progress line, the report and
 // the dashboards read them.
 //
@@ -44,8 +44,9 @@ inline constexpr char kUpdatesSkipped[] = "updates/skipped";  // no token had an
 inline constexpr char kGradNorm[] = "grad_norm";              // before clipping
 inline constexpr char kLearningRate[] = "learning_rate";      // of the step's last update
 inline constexpr char kEntropy[] = "entropy";                 // nats per token
-inline constexpr char kKlRef[] = "kl_ref";                    // to the reference policy, k3, nats
-inline constexpr char kPpoKl[] = "ppo_kl";                    // mean(old - new), nats
+inline constexpr char kKlRef[] =
+    "kl_ref";  // to the reference policy, by the configured estimator, nats
+inline constexpr char kPpoKl[] = "ppo_kl";  // mean(old - new), nats
 inline constexpr char kClipLow[] = "clip_ratio/low_mean";
 inline constexpr char kClipHigh[] = "clip_ratio/high_mean";
 inline constexpr char kClipDual[] = "clip_ratio/dual_mean";
@@ -78,7 +79,7 @@ inline constexpr char kOffPolicyMean[] = "off_policy_level/mean";  // versions b
 inline constexpr char kOffPolicyMax[] = "off_policy_level/max";
 inline constexpr char kLogpDifferenceMax[] = "sampling/logp_difference/max";  // |sampler - learner|
 inline constexpr char kLogpDifferenceMean[] = "sampling/logp_difference/mean";
-inline constexpr char kMismatchKl[] = "mismatch_kl";  // KL(rollout || old), nats
+inline constexpr char kMismatchKl[] = "mismatch_kl";  // k3 estimate of KL(rollout || old), nats
 
 inline constexpr char kEffectiveSamples[] = "sampling/ess";  // share of the tokens
 inline constexpr char kCorrectionMean[] = "sampling/importance_weight/mean";

@@ -271,6 +271,7 @@ absl::StatusOr<TrainBatch> PrepareBatch(absl::Span<const Group> groups, const Al
     COHORT_RETURN_IF_ERROR(CheckTarget(groups[static_cast<size_t>(g)], spec));
     ShapeGroup(g, spec, step, &batch);
     AddBaseline(g, spec, step, &batch);
+    for (const TrainRow& row : RowsOf(g, &batch)) batch.unscorable_rows += row.scorable ? 0 : 1;
     if (spec.row_filter.kind != RowFilter::kNone) FilterRows(g, spec.row_filter, &batch);
   }
   batch.start.assign(batch.mask.size(), std::numeric_limits<double>::quiet_NaN());
@@ -315,7 +316,6 @@ absl::Status AddAdvantages(const AlgorithmSpec& spec, double kl_coef, TrainBatch
   }
   batch->degenerate_groups = advantages.degenerate_groups;
   batch->scorable_groups = advantages.groups;
-  batch->unscorable_rows = advantages.unscorable_rows;
   batch->valid_fraction_alpha = advantages.alpha;
   batch->whitening_skipped = advantages.whitening_skipped;
   return absl::OkStatus();

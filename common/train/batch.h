@@ -51,7 +51,7 @@ struct TrainBatch {
 
   int64_t degenerate_groups = 0;  // all scorable rewards equal
   int64_t scorable_groups = 0;
-  int64_t unscorable_rows = 0;
+  int64_t unscorable_rows = 0;  // without a verdict; those that a filter dropped have one
   double valid_fraction_alpha = 1;
   bool whitening_skipped = false;
 
@@ -64,7 +64,6 @@ struct TrainBatch {
   std::vector<int32_t> TokensOf(const TrainRow& row) const;  // [length]
   // "group 12 row 3 (id 0123456789abcdef, worker w-1)", for errors and logs.
   std::string Describe(const TrainRow& row) const;
-  bool AllDegenerate() const { return degenerate_groups == scorable_groups; }
 };
 
 // How right a row was, in [0, 1], before shaping: what filters look at and what `accuracy` metrics

@@ -212,7 +212,7 @@ TEST(Gradient, OfEveryRatioAndTrustRegion) {
   Check("quadratic", sapo);
   TrainerOptions cov = Still();
   cov.algorithm.trust = {};
-  cov.algorithm.trust.kl_cov = KlCovSpec{0.2, 1.0, CovarianceScope::kMiniBatch};
+  cov.algorithm.trust.kl_cov = KlCovSpec{0.2, 1.0};
   Check("kl_cov", cov);
 }
 

@@ -191,6 +191,10 @@ TEST(PrepareBatch, ShapesRewardsAndAppliesTheRowFilter) {
   COHORT_ASSERT_OK_AND_ASSIGN(const TrainBatch dropped, PrepareBatch(groups, spec, 0));
   EXPECT_EQ(dropped.ValidTokens(dropped.rows[0]), 0);
   EXPECT_FALSE(dropped.rows[0].scorable);
+  EXPECT_EQ(dropped.unscorable_rows, 0) << "it had a verdict";
+  groups[0].rows[1].unscorable = true;
+  COHORT_ASSERT_OK_AND_ASSIGN(const TrainBatch without, PrepareBatch(groups, spec, 0));
+  EXPECT_EQ(without.unscorable_rows, 1);
 }
 
 }  // namespace

@@ -74,7 +74,6 @@ struct StepReport {
   std::optional<CriticReport> critic;
   std::optional<ProcessReport> process;
 
-  int64_t prompt_tokens = 0;    // packed, over all ranks and updates
   int64_t response_tokens = 0;  // of the batch
   int64_t trained_tokens = 0;   // packed, over all ranks and updates
   PhaseSeconds seconds;

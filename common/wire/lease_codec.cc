@@ -21,7 +21,7 @@ v1::SamplePlan EncodePlan(const SamplePlan& plan) {
   message.set_forced_ids(PackArray(plan.forced));
   message.set_role(static_cast<v1::RowRole>(plan.role));
   message.set_parent_fraction(plan.parent_fraction);
-  message.set_parent_until_ids(PackArray(plan.parent_until));
+  message.set_parent_until(plan.parent_until);
   return message;
 }
 
@@ -56,11 +56,9 @@ absl::StatusOr<SamplePlan> DecodePlan(const v1::SamplePlan& message, int row) {
   plan.parent_tokens = message.parent_tokens();
   COHORT_RETURN_IF_ERROR(UnpackArray(
       message.forced_ids(), absl::StrCat("lease.plans[", row, "].forced_ids"), &plan.forced));
-  COHORT_RETURN_IF_ERROR(UnpackArray(message.parent_until_ids(),
-                                     absl::StrCat("lease.plans[", row, "].parent_until_ids"),
-                                     &plan.parent_until));
   plan.role = static_cast<RowRole>(message.role());
   plan.parent_fraction = message.parent_fraction();
+  plan.parent_until = message.parent_until();
   return plan;
 }
 

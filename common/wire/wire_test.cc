@@ -221,7 +221,7 @@ LeaseTerms SomeLease() {
                             .forced = {4, 5},
                             .role = RowRole::kVote,
                             .parent_fraction = 0.25,
-                            .parent_until = {6}}};
+                            .parent_until = "</think>"}};
   lease.version_floor = 3;
   lease.deadline = absl::Seconds(90);
   return lease;

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "common/base/status_macros.h"
 #include "common/config/config.h"
@@ -29,7 +30,7 @@ void PrintRow(const std::string& field, const std::string& before, const std::st
   };
   std::cout << "#   " << padded(field, width) << "  "
             << padded(before.empty() ? "-" : before, before_width) << "  "
-            << (after.empty() ? "-" : after) << "\n";
+            << (after.empty() ? "-" : absl::StrReplaceAll(after, {{"\n", "\\n"}})) << "\n";
 }
 
 void PrintDifferences(const std::vector<FieldDifference>& differences, const std::string& name) {

@@ -26,14 +26,20 @@ TEST(RecipesCommandTest, ListsEveryRecipeOnALineOfItsOwn) {
   for (const std::string& line : lines) EXPECT_LT(line.size(), 120u) << line;
 }
 
-TEST(RecipesCommandTest, ShowsTheDescriptionTheDifferencesAndAConfigurationThatRuns) {
+TEST(RecipesCommandTest, ShowsTheDescriptionAndTheDifferences) {
   const std::string text = Output([] { return RunRecipesShow("dapo"); }, 0);
   EXPECT_THAT(text, HasSubstr("# DAPO, Decoupled Clip"));
   EXPECT_THAT(text, HasSubstr("# Differs from grpo in:"));
   EXPECT_THAT(text, testing::ContainsRegex("algorithm.trust.clip.high +0.2 +0.28"));
-  COHORT_ASSERT_OK_AND_ASSIGN(const v1::RunConfig config, ParseConfig(text, "shown"));
-  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(
-      config, *ResolveRecipe(*FindRecipe("dapo"))));
+}
+
+TEST(RecipesCommandTest, WhatIsShownIsTheRecipe) {
+  for (const Recipe& recipe : Recipes()) {
+    const std::string text = Output([&] { return RunRecipesShow(recipe.name); }, 0);
+    COHORT_ASSERT_OK_AND_ASSIGN(const v1::RunConfig config, ParseConfig(text, recipe.name));
+    EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(config, *ResolveRecipe(recipe)))
+        << recipe.name;
+  }
 }
 
 TEST(RecipesCommandTest, AnUnknownNameFailsWithTheNamesThereAre) {

@@ -124,11 +124,11 @@ PolicyLossSpec ReadLoss(const std::string& kind, const Json& in) {
     spec.trust.soft_gate = SoftGateSpec{in.value("tau_pos", 1.0), in.value("tau_neg", 1.05)};
   }
   if (kind == "kl_cov") {
-    spec.trust.kl_cov = KlCovSpec{in.at("frac").get<double>(), in.value("coef", 1.0), {}};
+    spec.trust.kl_cov = KlCovSpec{in.at("frac").get<double>(), in.value("coef", 1.0)};
   }
   if (kind == "clip_cov") {
     spec.trust.clip_cov =
-        ClipCovSpec{in.at("frac").get<double>(), in.value("lb", 1.0), in.value("ub", 5.0), {}};
+        ClipCovSpec{in.at("frac").get<double>(), in.value("lb", 1.0), in.value("ub", 5.0)};
     spec.trust.clip = ReadClip(in);
   }
   if (in.contains("kl_coef")) {

@@ -237,6 +237,24 @@ TEST(TrainingConfig, ALengthLimitHoldsFromItsStepOn) {
   EXPECT_THAT(limits, testing::ElementsAre(40, 40, 30, 30, 20, 20));
 }
 
+TEST(GroupOutcome, IsOfTheTrainedRowsThatHaveAVerdict) {
+  Group group;
+  group.reward_names = {"rule_last_integer"};
+  for (const RowRole role :
+       {RowRole::kTrain, RowRole::kTrain, RowRole::kTrain, RowRole::kVote, RowRole::kBaseline}) {
+    Row row;
+    row.role = role;
+    row.rewards = {role == RowRole::kTrain ? 1.0f : 0.0f};
+    group.rows.push_back(row);
+  }
+  group.rows[1].rewards = {0};
+  group.rows[2].unscorable = true;
+  const GroupOutcome outcome = OutcomeOf(group, RewardScaleSpec());
+  EXPECT_EQ(outcome.rows, 2);
+  EXPECT_EQ(outcome.accuracy, 0.5);
+  EXPECT_EQ(OutcomeOf(Group(), RewardScaleSpec()).rows, 0);
+}
+
 TEST(RunTotals, SurviveACheckpoint) {
   RunTotals totals;
   totals.train_seconds = 1.5;

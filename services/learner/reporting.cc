@@ -290,22 +290,33 @@ void RunReporter::WriteSamples(const StepLine& line) {
   }
 }
 
+GroupOutcome OutcomeOf(const Group& group, const RewardScaleSpec& scale) {
+  GroupOutcome outcome;
+  double sum = 0;
+  for (const Row& row : group.rows) {
+    if (row.role != RowRole::kTrain || row.unscorable || row.finish == FinishReason::kAborted) {
+      continue;
+    }
+    sum += RowAccuracy(group, row, scale);
+    ++outcome.rows;
+  }
+  if (outcome.rows > 0) outcome.accuracy = sum / static_cast<double>(outcome.rows);
+  return outcome;
+}
+
 // How every trained prompt went: what `cohort select` ranks by.
 void RunReporter::WriteHistory(const StepLine& line) {
   const v1::RewardScale& scale = config_.algorithm().reward().scale();
   const RewardScaleSpec spec{scale.correct(), scale.wrong(), scale.unparsable()};
   for (const Group& group : line.batch->groups) {
-    double accuracy = 0, rows = 0;
-    for (const Row& row : group.rows) {
-      if (row.unscorable || row.finish == FinishReason::kAborted) continue;
-      accuracy += RowAccuracy(group, row, spec);
-      rows += 1;
-    }
-    if (rows == 0) continue;
-    const nlohmann::json entry = {
-        {"step", line.step},           {"ordinal", group.ordinal},
-        {"source", group.source},      {"prompt", PromptKey(group.prompt)},
-        {"accuracy", accuracy / rows}, {"rows", rows}};
+    const GroupOutcome outcome = OutcomeOf(group, spec);
+    if (outcome.rows == 0) continue;
+    const nlohmann::json entry = {{"step", line.step},
+                                  {"ordinal", group.ordinal},
+                                  {"source", group.source},
+                                  {"prompt", PromptKey(group.prompt)},
+                                  {"accuracy", outcome.accuracy},
+                                  {"rows", outcome.rows}};
     LogFailure("groups.jsonl", history_->WriteLine(entry.dump(
                                    -1, ' ', false, nlohmann::json::error_handler_t::replace)));
   }
@@ -364,7 +375,8 @@ void RunReporter::ExportRows(const StepLine& line) {
       registry_.Counter(metric::kResponses).Add();
       if (row.finish == FinishReason::kLength) registry_.Counter(metric::kResponsesTruncated).Add();
       registry_.Histogram(metric::kResponseLength).Observe(static_cast<double>(row.tokens.size()));
-      if (!row.unscorable) registry_.Histogram(metric::kRewardHistogram).Observe(row.reward);
+      const bool scored = row.role == RowRole::kTrain && !row.unscorable;
+      if (scored) registry_.Histogram(metric::kRewardHistogram).Observe(row.reward);
     }
   }
 }

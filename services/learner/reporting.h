@@ -38,6 +38,13 @@ struct StepLine {
   std::vector<EvalResult> evaluation;
 };
 
+// How a prompt went, of the rows that are trained on and have a verdict.
+struct GroupOutcome {
+  int64_t rows = 0;
+  double accuracy = 0;  // mean over them
+};
+GroupOutcome OutcomeOf(const Group& group, const RewardScaleSpec& scale);
+
 // Totals over the run; part of a checkpoint.
 struct RunTotals {
   double train_seconds = 0;    // without evaluation

@@ -50,10 +50,7 @@ absl::StatusOr<RowPlanner> RowPlanner::Create(const v1::RunConfig& config,
   if (serial.answer_tokens() > 0) planner.exit_.max_new_tokens = serial.answer_tokens();
   COHORT_ASSIGN_OR_RETURN(planner.exit_.forced,
                           tokenizer.Encode(serial.text(), /*add_special=*/false));
-  if (!serial.until().empty()) {
-    COHORT_ASSIGN_OR_RETURN(planner.exit_.parent_until,
-                            tokenizer.Encode(serial.until(), /*add_special=*/false));
-  }
+  planner.exit_.parent_until = serial.until();
   return planner;
 }
 

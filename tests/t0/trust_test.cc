@@ -205,9 +205,9 @@ double EntropyAtReward(const AlgorithmSpec& spec, uint64_t seed) {
 TEST(T0Entropy, TheCovarianceMethodsKeepMoreEntropyAtEqualReward) {
   AlgorithmSpec kl_cov = Grpo(), clip_cov = Grpo();
   kl_cov.trust = TrustSpec{};
-  kl_cov.trust.kl_cov = KlCovSpec{0.2, 1, {}};
+  kl_cov.trust.kl_cov = KlCovSpec{0.2, 1};
   clip_cov.trust.clip = ClipSpec{1, 1, {}, {}};
-  clip_cov.trust.clip_cov = ClipCovSpec{0.2, 0.2, 5, {}};
+  clip_cov.trust.clip_cov = ClipCovSpec{0.2, 0.2, 5};
   std::vector<double> more_kl, more_clip;
   for (uint64_t seed = 0; seed < kSeeds; ++seed) {
     const double plain = EntropyAtReward(Grpo(), seed);
