@@ -72,6 +72,7 @@ void MarkUnscorable(const std::string& name, const std::string& why, Row* row) {
 absl::StatusOr<std::unique_ptr<GroupScorer>> GroupScorer::Create(
     std::vector<ScoredComponent> components, const GroupScorerOptions& options) {
   std::unique_ptr<GroupScorer> scorer(new GroupScorer());
+  scorer->reward_free_ = components.empty();
   if (components.empty()) components.push_back({{kTaskReward, 1, {}}, std::nullopt});
   std::vector<RewardComponent> rows;
   for (ScoredComponent& component : components) {
@@ -231,6 +232,7 @@ void GroupScorer::FillRows(const std::vector<RowReward>& scored, Group* group) c
       }
     }
     row.reward = scored[i].total;
+    if (reward_free_) continue;
     row.unscorable = scored[i].unscorable;
     row.note = scored[i].note;
   }

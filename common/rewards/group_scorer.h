@@ -67,9 +67,10 @@ class GroupScorer {
   std::vector<ScoredComponent> components_;
   std::vector<size_t> widths_;  // reward columns of each component: one, and its parts
   std::vector<std::string> names_;
-  std::string reader_;   // whose form answers are read in; "": the data source's verifier
-  bool judged_ = false;  // some source of the reward judges against the truth
-  bool locate_ = false;  // some source wants to know which tokens spell the answer
+  std::string reader_;        // whose form answers are read in; "": the data source's verifier
+  bool reward_free_ = false;  // no source at all: verdicts are shown, and none is needed
+  bool judged_ = false;       // some source of the reward judges against the truth
+  bool locate_ = false;       // some source wants to know which tokens spell the answer
   bool cluster_ = false;
   bool needs_entropy_ = false;
   std::unique_ptr<RewardSet> rows_;   // the row-by-row components, in order; null: none

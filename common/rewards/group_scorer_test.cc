@@ -131,6 +131,15 @@ TEST_F(GroupScorerTest, WithoutATruthNothingIsSaidAboutIt) {
   EXPECT_THAT(Rewards(group), ElementsAre(1, 1, 0));
 }
 
+TEST_F(GroupScorerTest, WithoutAnySourceNoVerdictIsNeeded) {
+  const Group sealed = Score({}, GroupOf({"7", "8"}), json::object());
+  EXPECT_FALSE(sealed.rows[0].unscorable);
+  EXPECT_TRUE(std::isnan(sealed.rows[0].truth));
+  const Group known = Score({}, GroupOf({"7", "8"}));
+  EXPECT_EQ(known.rows[0].truth, 1);
+  EXPECT_EQ(known.rows[1].truth, 0);
+}
+
 TEST_F(GroupScorerTest, FrequenciesAreSharesOfTheAnswers) {
   Group group = Score({Source("semantic_frequency", {})}, GroupOf({"7", "8", "7", "none"}));
   EXPECT_THAT(Rewards(group), ElementsAre(0.5, 0.25, 0.5, 0));

@@ -242,10 +242,12 @@ std::string TrainBatch::Describe(const TrainRow& row) const {
 double RowAccuracy(const Group& group, const Row& row, const RewardScaleSpec& scale) {
   const size_t component = AccuracyComponent(group);
   if (component >= row.rewards.size()) return 0;
+  const auto given = static_cast<double>(row.rewards[component]);
+  // Only rules give their verdict on the configured scale.
+  if (!IsRule(group.reward_names[component])) return std::clamp(given, 0.0, 1.0);
   const double span = scale.correct - scale.wrong;
   if (span == 0) return 0;
-  const double value = (static_cast<double>(row.rewards[component]) - scale.wrong) / span;
-  return std::clamp(value, 0.0, 1.0);
+  return std::clamp((given - scale.wrong) / span, 0.0, 1.0);
 }
 
 double RowTruth(const Group& group, const Row& row, const RewardScaleSpec& scale) {

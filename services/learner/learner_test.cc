@@ -253,6 +253,11 @@ TEST(GroupOutcome, IsOfTheTrainedRowsThatHaveAVerdict) {
   EXPECT_EQ(outcome.rows, 2);
   EXPECT_EQ(outcome.accuracy, 0.5);
   EXPECT_EQ(OutcomeOf(Group(), RewardScaleSpec()).rows, 0);
+  // A vote is 0 or 1 whatever the scale of rules is.
+  group.reward_names = {"majority_online"};
+  EXPECT_EQ(OutcomeOf(group, {.correct = 1, .wrong = -1, .unparsable = -1}).accuracy, 0.5);
+  group.reward_names = {"rule_dapo"};
+  EXPECT_EQ(OutcomeOf(group, {.correct = 1, .wrong = -1, .unparsable = -1}).accuracy, 0.75);
 }
 
 TEST(RunTotals, SurviveACheckpoint) {
