@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains every recipe on a small model and writes what changed into docs/recipes.md.
 
-    build/release/bin/cohort study recipes --claims grpo   # makes the base model, among other things
+    build/release/bin/cohort study recipes --claim grpo   # makes the base model, among other things
     bench/recipes/table.py --model runs/studies/bases/sums/model [--steps 100] [--only grpo dapo]
 
 Each recipe is trained as it stands, but for the model, the task (one-digit addition with the columns
