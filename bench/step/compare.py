@@ -19,9 +19,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+from matrix_rate import matrix_rate  # noqa: E402
+
 MODEL = ROOT / "models" / "smollm2-135m-instruct"
 PARAMETERS = 134.5e6
 
@@ -41,21 +43,6 @@ def long_prompts():
         {"prompt": f"Write a very long and detailed story about {t}, at least five thousand words.", "answer": "0"}
         for t in topics
     ] * 4
-
-
-def matrix_rate(dtype_name, threads):
-    """GFLOP/s of a [660, 576] x [576, 1536] product: the shape of the learner's largest layers."""
-    import torch
-
-    torch.set_num_threads(threads)
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype_name]
-    x, w = torch.randn(660, 576, dtype=dtype), torch.randn(1536, 576, dtype=dtype)
-    best = 1e9
-    for _ in range(30):
-        start = time.perf_counter()
-        torch.nn.functional.linear(x, w)
-        best = min(best, time.perf_counter() - start)
-    return 2 * 660 * 576 * 1536 / best / 1e9
 
 
 def run_trl(args, prompts, out):

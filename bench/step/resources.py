@@ -6,7 +6,7 @@
 Work: that of compare.py (SmolLM2-135M-Instruct, 4 prompts x 8 completions, one learner, two workers). Every
 20 ms the anonymous and shared resident memory of each process is read; its peak is printed beside the limit.
 After the third step a worker is killed with -9; the one that `cohort train` starts in its place logs how long
-after its start the first token was sampled.
+after its start the first token was sampled. Exit code 1: a figure is over its limit, or missing.
 """
 
 import argparse
@@ -85,12 +85,20 @@ algorithm: {{step_on_empty: true}}
     if run.returncode != 0:
         raise SystemExit(f"cohort train: exit code {run.returncode}; see {folder}")
 
+    within = {name for name, _ in peaks} == set(LIMITS_GB)
     for (name, pid), peak in sorted(peaks.items()):
+        within = within and peak <= LIMITS_GB[name]
         print(f"{name:16s} {peak:5.2f} GB anonymous and shared at most (limit {LIMITS_GB[name]})")
-    for log in sorted((folder / "out").rglob("*.log")):
-        first = re.findall(r"first token ([0-9.]+) s after the start", log.read_text())
-        if len(first) > 1:  # the first of a log had to wait for the learner to start
-            print(f"restarted worker, start to first token: {first[1]} s (limit {FIRST_TOKEN_SECONDS})")
+    logs = [log.read_text() for log in sorted((folder / "out").rglob("*.log"))]
+    found = [re.findall(r"first token ([0-9.]+) s after the start", log) for log in logs]
+    # The first of a log had to wait for the learner to start.
+    restarts = [float(seconds[1]) for seconds in found if len(seconds) > 1]
+    within = within and bool(restarts)
+    for seconds in restarts:
+        within = within and seconds <= FIRST_TOKEN_SECONDS
+        print(f"restarted worker, start to first token: {seconds} s (limit {FIRST_TOKEN_SECONDS})")
+    if not within:
+        raise SystemExit(f"a figure is over its limit or missing; the run is in {folder}")
     shutil.rmtree(folder)
 
 
