@@ -61,6 +61,9 @@ inline std::string RewardComponentMean(absl::string_view component) {
 inline constexpr char kAccuracyMean[] = "accuracy/mean";  // verifier's own verdict, before shaping
 inline constexpr char kFracRewardZeroStd[] = "frac_reward_zero_std";  // groups with equal rewards
 
+// 1: a step of fewer than two valid tokens, whose advantages could not be whitened and are 0.
+inline constexpr char kWhiteningSkipped[] = "advantage/whitening_skipped";
+
 inline constexpr char kRowsUnscorable[] = "rows/unscorable";
 // Seconds that workers spent on the rewards of the step's groups, added up.
 inline constexpr char kRewardSeconds[] = "reward/seconds";
@@ -69,8 +72,13 @@ inline constexpr char kRewardSeconds[] = "reward/seconds";
 inline constexpr char kResponseLengthMean[] = "response_length/mean";
 inline constexpr char kResponseLengthMax[] = "response_length/max";
 inline constexpr char kResponseLengthClipRatio[] = "response_length/clip_ratio";  // truncated rows
+// Of the rows whose prompt asks for a length (l1_*): Pearson's correlation of tokens asked for and
+// used, where both vary; mean of |used - asked| / asked.
+inline constexpr char kLengthRequestCorrelation[] = "length_request/correlation";
+inline constexpr char kLengthRequestError[] = "length_request/relative_error";
 
 // ---- throughput ----
+// Response tokens of all groups of the step, filtered ones included.
 inline constexpr char kRolloutTokensPerSecond[] = "throughput/rollout_tokens_per_second";
 inline constexpr char kTrainTokensPerSecond[] = "throughput/train_tokens_per_second";
 
@@ -120,7 +128,7 @@ inline constexpr char kSummaryRewardFirst[] = "reward_first";
 inline constexpr char kSummaryRewardLast[] = "reward_last";
 inline constexpr char kSummaryHeldoutBefore[] = "heldout_accuracy_before";
 inline constexpr char kSummaryHeldoutAfter[] = "heldout_accuracy_after";
-inline constexpr char kSummaryTokensPerSecond[] = "tokens_per_second";
+inline constexpr char kSummaryTokensPerSecond[] = "tokens_per_second";  // sampled
 inline constexpr char kSummarySampledTokens[] = "sampled_tokens";
 inline constexpr char kSummaryModel[] = "model";
 inline constexpr char kSummaryDtype[] = "dtype";

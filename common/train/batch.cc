@@ -4,9 +4,9 @@
 #include <cmath>
 #include <limits>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/base/verifier_names.h"
 #include "common/rl/advantage.h"
 #include "common/rl/filter.h"
 #include "common/rl/kl.h"
@@ -23,14 +23,9 @@ absl::Span<const T> RowSpan(const std::vector<T>& values, const TrainRow& row) {
                                              static_cast<size_t>(row.length));
 }
 
-bool IsRule(const std::string& name) {
-  return name == "task" || absl::StartsWith(name, "task:") || absl::StartsWith(name, "rule_") ||
-         absl::StartsWith(name, "code_");
-}
-
 size_t AccuracyComponent(const Group& group) {
   for (size_t i = 0; i < group.reward_names.size(); ++i) {
-    if (IsRule(group.reward_names[i])) return i;
+    if (IsRuleReward(group.reward_names[i])) return i;
   }
   return 0;
 }
@@ -105,12 +100,6 @@ absl::Span<TrainRow> RowsOf(int64_t group, TrainBatch* batch) {
 
 bool Scorable(const Row& row) { return !row.unscorable && row.finish != FinishReason::kAborted; }
 
-// The signal that says how long the prompt asked the response to be.
-int64_t TargetLength(const Group& group) {
-  const auto target = group.signals.find(kTargetTokens);
-  return target == group.signals.end() ? 0 : static_cast<int64_t>(target->second);
-}
-
 // `tokens`: the whole response, outlives the result.
 ShapingRow ShapingOf(const Group& group, const Row& row, const std::vector<int32_t>& tokens,
                      const RewardScaleSpec& scale) {
@@ -121,7 +110,7 @@ ShapingRow ShapingOf(const Group& group, const Row& row, const std::vector<int32
   shaped.truncated = row.finish == FinishReason::kLength;
   shaped.has_answer = !row.no_answer;
   shaped.length = static_cast<int64_t>(tokens.size());
-  shaped.target_length = TargetLength(group);
+  shaped.target_length = RequestedLength(group);
   shaped.tokens = tokens;
   if (row.parent >= 0) shaped.exit = row.parent_tokens;
   return shaped;
@@ -169,7 +158,7 @@ absl::Status CheckTarget(const Group& group, const AlgorithmSpec& spec) {
       std::any_of(spec.shaping.begin(), spec.shaping.end(), [](const ShapingSpec& shaping) {
         return shaping.kind == Shaping::kL1Exact || shaping.kind == Shaping::kL1Max;
       });
-  if (!needed || TargetLength(group) > 0) return absl::OkStatus();
+  if (!needed || RequestedLength(group) > 0) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("group ", group.ordinal, " from ", group.worker,
                    ": algorithm.reward.shaping l1_* needs the signal ", kTargetTokens,
@@ -239,12 +228,17 @@ std::string TrainBatch::Describe(const TrainRow& row) const {
                       absl::Hex(group.id, absl::kZeroPad16), ", worker ", group.worker, ")");
 }
 
+int64_t RequestedLength(const Group& group) {
+  const auto target = group.signals.find(kTargetTokens);
+  return target == group.signals.end() ? 0 : static_cast<int64_t>(target->second);
+}
+
 double RowAccuracy(const Group& group, const Row& row, const RewardScaleSpec& scale) {
   const size_t component = AccuracyComponent(group);
   if (component >= row.rewards.size()) return 0;
   const auto given = static_cast<double>(row.rewards[component]);
   // Only rules give their verdict on the configured scale.
-  if (!IsRule(group.reward_names[component])) return std::clamp(given, 0.0, 1.0);
+  if (!IsRuleReward(group.reward_names[component])) return std::clamp(given, 0.0, 1.0);
   const double span = scale.correct - scale.wrong;
   if (span == 0) return 0;
   return std::clamp((given - scale.wrong) / span, 0.0, 1.0);
@@ -252,7 +246,8 @@ double RowAccuracy(const Group& group, const Row& row, const RewardScaleSpec& sc
 
 double RowTruth(const Group& group, const Row& row, const RewardScaleSpec& scale) {
   if (!std::isnan(row.truth)) return static_cast<double>(row.truth);
-  const bool judged = std::any_of(group.reward_names.begin(), group.reward_names.end(), IsRule);
+  const bool judged = std::any_of(group.reward_names.begin(), group.reward_names.end(),
+                                  [](const std::string& name) { return IsRuleReward(name); });
   return judged ? RowAccuracy(group, row, scale) : std::numeric_limits<double>::quiet_NaN();
 }
 

@@ -53,7 +53,7 @@ struct TrainBatch {
   int64_t scorable_groups = 0;
   int64_t unscorable_rows = 0;  // without a verdict; those that a filter dropped have one
   double valid_fraction_alpha = 1;
-  bool whitening_skipped = false;
+  bool whitening_skipped = false;  // fewer than two valid tokens: all advantages are 0
 
   int64_t tokens() const { return static_cast<int64_t>(mask.size()); }
   int64_t num_groups() const { return static_cast<int64_t>(groups.size()); }
@@ -67,13 +67,16 @@ struct TrainBatch {
 };
 
 // How right a row was, in [0, 1], before shaping: what filters look at and what `accuracy` metrics
-// show. It is the first rule-based component of the reward ("task" or a name that begins with
-// "rule_" or "code_"), else the first component, mapped back from `scale` (correct: 1, wrong: 0).
+// show. It is the first component of the reward that is a rule (IsRuleReward), else the first
+// component, mapped back from `scale` (correct: 1, wrong: 0).
 double RowAccuracy(const Group& group, const Row& row, const RewardScaleSpec& scale);
 
 // How right a row really was, for metrics: the worker's judgement against the truth, else
 // RowAccuracy where a rule-based component judged; NaN: unknown.
 double RowTruth(const Group& group, const Row& row, const RewardScaleSpec& scale);
+
+// Tokens that the prompt asked the response to have; 0: it asked for no length.
+int64_t RequestedLength(const Group& group);
 
 // Flattens the groups, shapes rewards and applies the row filter. `step`: optimizer batches done,
 // for warm-ups of shaping. InvalidArgument: arrays of a row that do not fit together, or a reward

@@ -68,6 +68,38 @@ void DescribeResponses(const TrainBatch& batch, StepReport* report) {
   report->truncated_fraction = Quotient(truncated, rows);
 }
 
+// NaN where one side does not vary.
+double Correlation(const std::vector<double>& x, const std::vector<double>& y) {
+  const double n = static_cast<double>(x.size());
+  double mean_x = 0, mean_y = 0, xx = 0, yy = 0, xy = 0;
+  for (size_t i = 0; i < x.size(); ++i) mean_x += x[i] / n, mean_y += y[i] / n;
+  for (size_t i = 0; i < x.size(); ++i) {
+    xx += (x[i] - mean_x) * (x[i] - mean_x);
+    yy += (y[i] - mean_y) * (y[i] - mean_y);
+    xy += (x[i] - mean_x) * (y[i] - mean_y);
+  }
+  if (xx == 0 || yy == 0) return std::numeric_limits<double>::quiet_NaN();
+  return xy / std::sqrt(xx * yy);
+}
+
+// As shaping counts a response: its parents' tokens and its own.
+void DescribeRequests(const TrainBatch& batch, StepReport* report) {
+  std::vector<double> asked, used;
+  double error = 0;
+  for (const TrainRow& row : batch.rows) {
+    const Group& group = batch.groups[static_cast<size_t>(row.group)];
+    const Row& source = batch.SourceRow(row);
+    const auto request = static_cast<double>(RequestedLength(group));
+    if (request <= 0 || source.finish == FinishReason::kAborted) continue;
+    asked.push_back(request);
+    used.push_back(static_cast<double>(group.ResponseOf(source).size()));
+    error += std::abs(used.back() - request) / request;
+  }
+  if (asked.empty()) return;
+  report->length_request = {Correlation(asked, used),
+                            Quotient(error, static_cast<double>(asked.size()))};
+}
+
 }  // namespace
 
 void DescribeGroups(const TrainBatch& batch, const RewardScaleSpec& scale, int64_t version,
@@ -80,6 +112,8 @@ void DescribeGroups(const TrainBatch& batch, const RewardScaleSpec& scale, int64
   DescribeRewards(batch, scale, report);
   DescribeSignals(batch, report);
   DescribeResponses(batch, report);
+  DescribeRequests(batch, report);
+  report->whitening_skipped = batch.whitening_skipped;
   double staleness = 0;
   for (const Group& group : batch.groups) {
     const int64_t behind = Staleness(group.OldestVersion(), version);

@@ -42,6 +42,12 @@ struct ProcessReport {
   double learning_rate = 0;
 };
 
+// How responses kept to the lengths that their prompts asked for.
+struct LengthRequestReport {
+  double correlation = 0;     // Pearson's, of asked and used; NaN: one of them does not vary
+  double relative_error = 0;  // mean of |used - asked| / asked
+};
+
 struct StepReport {
   int64_t updates = 0;          // optimizer steps made
   int64_t skipped_updates = 0;  // because no token had an advantage
@@ -70,6 +76,8 @@ struct StepReport {
   double truncated_fraction = 0;
   double staleness_mean = 0;  // versions, over groups
   int64_t staleness_max = 0;
+  std::optional<LengthRequestReport> length_request;  // no row has one: empty
+  bool whitening_skipped = false;  // too few tokens for a deviation: advantages 0
 
   std::optional<CriticReport> critic;
   std::optional<ProcessReport> process;

@@ -9,6 +9,7 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/rl/staleness.h"
 #include "common/tasks/prompt_source.h"
 #include "common/telemetry/metric_names.h"
 #include "common/train/batch.h"
@@ -94,9 +95,15 @@ void SetRewards(const StepReport& report, MetricRow* row) {
   row->Set(metric::kAccuracyMean, report.accuracy_mean);
   row->Set(metric::kFracRewardZeroStd, report.frac_zero_std);
   row->Set(metric::kRowsUnscorable, report.unscorable_rows);
+  row->Set(metric::kWhiteningSkipped, report.whitening_skipped ? 1 : 0);
   row->Set(metric::kResponseLengthMean, report.response_mean);
   row->Set(metric::kResponseLengthMax, report.response_max);
   row->Set(metric::kResponseLengthClipRatio, report.truncated_fraction);
+  if (!report.length_request) return;
+  if (const double r = report.length_request->correlation; !std::isnan(r)) {
+    row->Set(metric::kLengthRequestCorrelation, r);
+  }
+  row->Set(metric::kLengthRequestError, report.length_request->relative_error);
 }
 
 void SetMismatch(const StepReport& report, MetricRow* row) {
@@ -116,7 +123,7 @@ void SetThroughput(const StepLine& line, MetricRow* row) {
   const double train =
       seconds.prepare + seconds.forward + seconds.backward + seconds.allreduce + seconds.optimizer;
   row->Set(metric::kRolloutTokensPerSecond,
-           PerToken(static_cast<double>(report.response_tokens), step));
+           PerToken(static_cast<double>(line.batch->sampled_tokens), step));
   row->Set(metric::kTrainTokensPerSecond,
            PerToken(static_cast<double>(report.trained_tokens), train));
 }
@@ -184,11 +191,10 @@ void LogFailure(const char* what, const absl::Status& status) {
 
 std::string RunTotals::ToJson() const {
   const nlohmann::json json = {
-      {"train_seconds", train_seconds},   {"response_tokens", response_tokens},
-      {"sampled_tokens", sampled_tokens}, {"reward_first", reward_first},
-      {"reward_last", reward_last},       {"has_before", has_before},
-      {"has_after", has_after},           {"heldout_before", heldout_before},
-      {"heldout_after", heldout_after}};
+      {"train_seconds", train_seconds},   {"sampled_tokens", sampled_tokens},
+      {"reward_first", reward_first},     {"reward_last", reward_last},
+      {"has_before", has_before},         {"has_after", has_after},
+      {"heldout_before", heldout_before}, {"heldout_after", heldout_after}};
   return json.dump();
 }
 
@@ -200,7 +206,6 @@ RunTotals RunTotals::FromJson(const std::string& text) {
     if (json.contains(key) && json[key].is_number()) *out = json[key].get<double>();
   };
   number("train_seconds", &totals.train_seconds);
-  number("response_tokens", &totals.response_tokens);
   number("sampled_tokens", &totals.sampled_tokens);
   number("reward_first", &totals.reward_first);
   number("reward_last", &totals.reward_last);
@@ -211,8 +216,33 @@ RunTotals RunTotals::FromJson(const std::string& text) {
   return totals;
 }
 
+const char* WorkerState(const v1::WorkerStatus& worker, absl::Duration heartbeat, int64_t oldest) {
+  if (!worker.connected()) return "dead";
+  if (absl::Seconds(worker.last_seen_seconds()) > 2 * heartbeat) return "suspect";
+  return worker.held_version() < oldest ? "stale" : "healthy";
+}
+
 RunReporter::RunReporter(const v1::RunConfig& config, std::string out, const Tokenizer* tokenizer)
-    : config_(config), out_(std::move(out)), tokenizer_(tokenizer) {}
+    : config_(config), out_(std::move(out)), tokenizer_(tokenizer) {
+  // What counts events is 0 before the first one, not absent.
+  registry_.Gauge(metric::kLearnerPaused).Set(0);
+  for (const MetricInfo* info :
+       {&metric::kCheckpointFailures, &metric::kResponses, &metric::kResponsesTruncated}) {
+    registry_.Counter(*info).RaiseTo(0);
+  }
+  for (const char* kind : {"prompt", "response"}) {
+    registry_.Counter(metric::kLearnerTokens, {{"kind", kind}}).RaiseTo(0);
+  }
+  for (const char* where : {"grad", "logprob", "reward", "value"}) {
+    registry_.Counter(metric::kNonFinite, {{"where", where}}).RaiseTo(0);
+  }
+  for (const MetricInfo* info :
+       {&metric::kLearnerStepDuration, &metric::kWeightPublishDuration,
+        &metric::kCheckpointDuration, &metric::kRewardHistogram, &metric::kResponseLength,
+        &metric::kGroupStaleness, &metric::kGroupQueueAge, &metric::kGroupGenerationDuration}) {
+    registry_.Histogram(*info);
+  }
+}
 
 absl::StatusOr<std::unique_ptr<RunReporter>> RunReporter::Open(const v1::RunConfig& config,
                                                                const std::string& out,
@@ -269,9 +299,21 @@ void RunReporter::Step(const StepLine& line) {
     WriteSamples(line);
     WriteHistory(line);
   }
+  WarnOfWhitening(line);
   Export(line);
   absl::MutexLock lock(&mu_);
   last_ = row;
+}
+
+// Once: metrics.jsonl counts the others.
+void RunReporter::WarnOfWhitening(const StepLine& line) {
+  if (line.report == nullptr || !line.report->whitening_skipped || whitening_warned_) return;
+  whitening_warned_ = true;
+  COHORT_LOG(WARNING) << "step " << line.step
+                      << ": algorithm.adv.scale token_whiten needs at least two valid tokens in a "
+                         "batch; this one has fewer, so that its advantages are 0 and nothing is "
+                         "learned from it. Later ones are counted in "
+                      << metric::kWhiteningSkipped << " of metrics.jsonl";
 }
 
 // One row of each of the first groups, another one every step.
@@ -364,6 +406,9 @@ void RunReporter::Export(const StepLine& line) {
 }
 
 void RunReporter::ExportRows(const StepLine& line) {
+  for (const absl::Duration queued : line.batch->queued) {
+    registry_.Histogram(metric::kGroupQueueAge).Observe(absl::ToDoubleSeconds(queued));
+  }
   for (const Group& group : line.batch->groups) {
     registry_.Histogram(metric::kGroupStaleness)
         .Observe(
@@ -381,39 +426,51 @@ void RunReporter::ExportRows(const StepLine& line) {
   }
 }
 
-// Counters only grow: what was given before is taken off.
-void RunReporter::CountTo(const MetricInfo& info, const Labels& labels, double total) {
-  std::string key = info.name;
-  for (const auto& [name, value] : labels) absl::StrAppend(&key, ",", name, "=", value);
-  double& counted = counted_[key];
-  if (total > counted) registry_.Counter(info, labels).Add(total - counted);
-  if (counted == 0 && total == 0) registry_.Counter(info, labels).Add(0);
-  counted = std::max(counted, total);
-}
-
-void RunReporter::Fleet(const LedgerCounts& counts, int64_t capacity,
-                        const SessionService& session) {
-  CountTo(metric::kGroupsDispatched, {}, static_cast<double>(counts.dispatched));
+void RunReporter::Fleet(const LedgerCounts& counts, int64_t version,
+                        const std::vector<v1::WorkerStatus>& workers) {
+  registry_.Counter(metric::kGroupsDispatched).RaiseTo(static_cast<double>(counts.dispatched));
   for (size_t i = 0; i < counts.ended.size(); ++i) {
     const std::string state(OrdinalEndName(static_cast<OrdinalEnd>(i)));
-    CountTo(metric::kGroups, {{"state", state}}, static_cast<double>(counts.ended[i]));
+    registry_.Counter(metric::kGroups, {{"state", state}})
+        .RaiseTo(static_cast<double>(counts.ended[i]));
   }
   for (size_t i = 0; i < counts.deliveries.size(); ++i) {
     const std::string outcome(DeliveryName(static_cast<Delivery>(i)));
-    CountTo(metric::kGroupDeliveries, {{"outcome", outcome}},
-            static_cast<double>(counts.deliveries[i]));
+    registry_.Counter(metric::kGroupDeliveries, {{"outcome", outcome}})
+        .RaiseTo(static_cast<double>(counts.deliveries[i]));
   }
   const size_t too_long = static_cast<size_t>(OrdinalEnd::kPromptTooLong);
-  CountTo(metric::kPromptsTooLong, {}, static_cast<double>(counts.ended[too_long]));
+  registry_.Counter(metric::kPromptsTooLong).RaiseTo(static_cast<double>(counts.ended[too_long]));
   registry_.Gauge(metric::kGroupsInFlight)
       .Set(static_cast<double>(counts.in_flight + counts.buffered + counts.training));
+  CheckBalance(counts);
+  const int64_t staleness = config_.rollout().max_staleness();
   registry_.Gauge(metric::kQueueGroups).Set(static_cast<double>(counts.buffered));
-  registry_.Gauge(metric::kQueueCapacityGroups).Set(static_cast<double>(capacity));
-  int connected = 0, gone = 0;
-  for (const v1::WorkerStatus& worker : session.Workers())
-    ++(worker.connected() ? connected : gone);
-  registry_.Gauge(metric::kWorkers, {{"state", "healthy"}}).Set(connected);
-  registry_.Gauge(metric::kWorkers, {{"state", "dead"}}).Set(gone);
+  registry_.Gauge(metric::kQueueCapacityGroups)
+      .Set(static_cast<double>(AdmissionWindow(staleness, config_.learner().prompts_per_step())));
+  std::map<std::string, int> states = {{"healthy", 0}, {"suspect", 0}, {"stale", 0}, {"dead", 0}};
+  const absl::Duration heartbeat = absl::Seconds(config_.rollout().heartbeat_seconds());
+  for (const v1::WorkerStatus& worker : workers) {
+    ++states[WorkerState(worker, heartbeat, version - staleness)];
+  }
+  for (const auto& [state, count] : states) {
+    registry_.Gauge(metric::kWorkers, {{"state", state}}).Set(count);
+  }
+}
+
+// Said whenever it changes: a prompt that was lost once stays lost.
+void RunReporter::CheckBalance(const LedgerCounts& counts) {
+  const int64_t imbalance = counts.Imbalance();
+  registry_.Gauge(metric::kGroupsImbalance).Set(static_cast<double>(imbalance));
+  if (imbalance != 0 && imbalance != imbalance_) {
+    COHORT_LOG(ERROR) << "ALERT ledger_imbalance: of " << counts.dispatched
+                      << " prompts dispatched " << counts.TotalEnded() << " have ended and "
+                      << counts.in_flight << " are in flight, " << counts.buffered << " buffered, "
+                      << counts.training << " in training: " << imbalance
+                      << " are in no state (below 0: in two). Training goes on, but its accounting "
+                         "is wrong; please report this with the log";
+  }
+  imbalance_ = imbalance;
 }
 
 void RunReporter::CheckpointWritten(double seconds, bool ok) {
@@ -440,7 +497,7 @@ absl::Status RunReporter::WriteSummary(const RunTotals& totals, int64_t steps) c
   json[metric::kSummaryHeldoutAfter] = nullptr;
   if (totals.has_before) json[metric::kSummaryHeldoutBefore] = totals.heldout_before;
   if (totals.has_after) json[metric::kSummaryHeldoutAfter] = totals.heldout_after;
-  json[metric::kSummaryTokensPerSecond] = PerToken(totals.response_tokens, totals.train_seconds);
+  json[metric::kSummaryTokensPerSecond] = PerToken(totals.sampled_tokens, totals.train_seconds);
   json[metric::kSummarySampledTokens] = totals.sampled_tokens;
   json[metric::kSummaryModel] = config_.model().path();
   json[metric::kSummaryDtype] = config_.model().dtype();

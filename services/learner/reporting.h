@@ -47,15 +47,18 @@ GroupOutcome OutcomeOf(const Group& group, const RewardScaleSpec& scale);
 
 // Totals over the run; part of a checkpoint.
 struct RunTotals {
-  double train_seconds = 0;    // without evaluation
-  double response_tokens = 0;  // trained
-  double sampled_tokens = 0;   // of all groups that arrived, those that were filtered included
+  double train_seconds = 0;   // without evaluation
+  double sampled_tokens = 0;  // of all groups that arrived, those that were filtered included
   double reward_first = 0, reward_last = 0;
   bool has_before = false, has_after = false;  // evaluated before the first and after a later step
   double heldout_before = 0, heldout_after = 0;
   std::string ToJson() const;
   static RunTotals FromJson(const std::string& json);  // what is missing stays 0
 };
+
+// Of kWorkers: dead, suspect (silent for more than two heartbeats), stale (its weights are older
+// than `oldest`, the oldest that a new prompt may be sampled with) or healthy.
+const char* WorkerState(const v1::WorkerStatus& worker, absl::Duration heartbeat, int64_t oldest);
 
 // Step by one thread, Fleet by one (other) thread, the rest by any.
 class RunReporter {
@@ -68,8 +71,10 @@ class RunReporter {
                                                            int64_t resumed_step);
 
   void Step(const StepLine& line);
-  // Ledgers, deliveries and workers as they are now.
-  void Fleet(const LedgerCounts& counts, int64_t capacity, const SessionService& session);
+  // Ledgers, deliveries and workers as they are now, with `version` as the newest weights. A ledger
+  // that does not balance is logged as an alert.
+  void Fleet(const LedgerCounts& counts, int64_t version,
+             const std::vector<v1::WorkerStatus>& workers);
   void CheckpointWritten(double seconds, bool ok);
   void StepFailed(const absl::Status& status);  // counts numbers that are not finite
   absl::Status WriteSummary(const RunTotals& totals, int64_t steps) const;
@@ -82,9 +87,10 @@ class RunReporter {
   MetricRow MakeRow(const StepLine& line) const;
   void WriteSamples(const StepLine& line);
   void WriteHistory(const StepLine& line);
+  void WarnOfWhitening(const StepLine& line);
   void Export(const StepLine& line);
   void ExportRows(const StepLine& line);
-  void CountTo(const MetricInfo& info, const Labels& labels, double total);
+  void CheckBalance(const LedgerCounts& counts);
 
   const v1::RunConfig config_;
   const std::string out_;
@@ -92,7 +98,8 @@ class RunReporter {
   MetricRegistry registry_;
   std::unique_ptr<JsonlWriter> metrics_, samples_, history_;
   std::unique_ptr<TensorBoardWriter> tensorboard_;
-  std::map<std::string, double> counted_;  // what Fleet's counters were given, by series
+  bool whitening_warned_ = false;
+  int64_t imbalance_ = 0;  // that Fleet saw last
   mutable absl::Mutex mu_;
   MetricRow last_ ABSL_GUARDED_BY(mu_);
 };
