@@ -1,6 +1,9 @@
 // `cohort train`: learner ranks and rollout workers as children of this process, followed until the
 // run ends. No gRPC and no LibTorch here: this process forks.
+#include "services/cli/train.h"
+
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,11 +26,9 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/metric_names.h"
-#include "services/cli/commands.h"
 #include "services/cli/free_port.h"
 #include "services/cli/progress.h"
 #include "services/cli/run_folder.h"
-#include "services/cli/supervisor.h"
 
 namespace cohort {
 namespace {
@@ -61,13 +62,15 @@ int TerminalWidth() {
 // One run from the first fork to the summary.
 class TrainRun {
  public:
-  TrainRun(v1::RunConfig config, const TrainArgs& args)
+  TrainRun(v1::RunConfig config, const TrainArgs& args, const RestartPolicy::Options& restarts)
       : config_(std::move(config)),
         resume_(args.resume),
         program_folder_(std::filesystem::path(args.self).parent_path().string()),
         gpus_(VisibleGpus(config_)),
         view_(&std::cout, config_.run().steps(), TerminalWidth()),
-        metrics_(OutPath(metric::kMetricsFile), /*skip_existing=*/true) {}
+        metrics_(OutPath(metric::kMetricsFile), /*skip_existing=*/true) {
+    for (const std::string& name : WorkerNames()) workers_[name].policy = RestartPolicy(restarts);
+  }
 
   // The exit status.
   int Run();
@@ -92,6 +95,8 @@ class TrainRun {
   absl::Status RestartWorkers();
   absl::Status HandleExit(const ChildExit& exit);
   absl::Status HandleWorkerExit(const ChildExit& exit);
+  absl::Status LeaveOut(const ChildExit& exit);
+  std::string WhatItSaid(const ChildExit& exit) const;
   absl::Status Step();  // one turn of the loop
   void ShowMetrics();
   void ShowSummary();
@@ -114,6 +119,7 @@ class TrainRun {
   struct Worker {
     RestartPolicy policy;
     std::optional<absl::Time> restart_at;
+    bool left_out = false;  // it failed again and again
   };
   std::map<std::string, Worker> workers_;
 };
@@ -198,6 +204,18 @@ absl::Status TrainRun::StartWorkersWhenReachable() {
   return absl::OkStatus();
 }
 
+// ": " and the one line that a program ends with which fails in order; after a crash the end of its
+// log.
+std::string TrainRun::WhatItSaid(const ChildExit& exit) const {
+  const std::string log = LogPath(exit.name);
+  const std::string last(absl::StripTrailingAsciiWhitespace(LastLines(log, 1)));
+  const bool own =
+      absl::StartsWith(last, "cohort-learner: ") || absl::StartsWith(last, "cohort-rollout: ");
+  // The last line of one that was killed is of an earlier start.
+  if (own && WIFEXITED(exit.wait_status)) return absl::StrCat(": ", last, " (log: ", log, ")");
+  return absl::StrCat("; its log ", log, " ends with\n", LastLines(log, kLogLines));
+}
+
 absl::Status TrainRun::HandleWorkerExit(const ChildExit& exit) {
   Worker& worker = workers_[exit.name];
   if (exit.ok()) {
@@ -205,14 +223,24 @@ absl::Status TrainRun::HandleWorkerExit(const ChildExit& exit) {
     return absl::OkStatus();
   }
   const std::optional<absl::Duration> wait = worker.policy.OnExit(exit.alive);
-  if (!wait) {
-    return absl::UnavailableError(absl::StrCat(exit.name, " ", exit.Describe(),
-                                               " again and again; its log ends with\n",
-                                               LastLines(LogPath(exit.name), kLogLines)));
-  }
+  if (!wait) return LeaveOut(exit);
   worker.restart_at = absl::Now() + *wait;
   view_.Say(absl::StrCat(exit.name, " ", exit.Describe(), "; starting it again in ",
                          absl::FormatDuration(*wait), " (restart ", worker.policy.restarts(), ")"));
+  return absl::OkStatus();
+}
+
+// What is wrong may be one worker's own, such as its GPU: the run needs one that works.
+absl::Status TrainRun::LeaveOut(const ChildExit& exit) {
+  workers_[exit.name].left_out = true;
+  const auto left = std::count_if(workers_.begin(), workers_.end(),
+                                  [](const auto& entry) { return !entry.second.left_out; });
+  const std::string what = absl::StrCat(exit.name, " ", exit.Describe(), " again and again");
+  if (left == 0) {
+    return absl::UnavailableError(absl::StrCat(what, ", no worker is left", WhatItSaid(exit)));
+  }
+  view_.Say(absl::StrCat(what, ", going on with ", left, " of ", workers_.size(), " workers",
+                         WhatItSaid(exit)));
   return absl::OkStatus();
 }
 
@@ -234,9 +262,7 @@ absl::Status TrainRun::HandleExit(const ChildExit& exit) {
     ++ranks_done_;
     return absl::OkStatus();
   }
-  return absl::UnavailableError(absl::StrCat(exit.name, " ", exit.Describe(),
-                                             "; its log ends with\n",
-                                             LastLines(LogPath(exit.name), kLogLines)));
+  return absl::UnavailableError(absl::StrCat(exit.name, " ", exit.Describe(), WhatItSaid(exit)));
 }
 
 void TrainRun::ShowMetrics() {
@@ -307,7 +333,9 @@ int TrainRun::Run() {
 
 }  // namespace
 
-int RunTrain(const TrainArgs& args) {
+int RunTrain(const TrainArgs& args) { return RunTrain(args, RestartPolicy::Options()); }
+
+int RunTrain(const TrainArgs& args, const RestartPolicy::Options& restarts) {
   std::vector<std::string> overrides = args.overrides;
   if (args.workers) overrides.push_back(absl::StrCat("rollout.workers=", *args.workers));
   absl::StatusOr<v1::RunConfig> config = LoadResolvedConfig(args.config, overrides);
@@ -316,7 +344,7 @@ int RunTrain(const TrainArgs& args) {
   for (const std::string& warning : ConfigWarnings(*config)) {
     std::cerr << "warning: " << warning << std::endl;
   }
-  return TrainRun(*std::move(config), args).Run();
+  return TrainRun(*std::move(config), args, restarts).Run();
 }
 
 }  // namespace cohort

@@ -1,21 +1,24 @@
 // `cohort train` with shell scripts in the place of the learner and the workers.
+#include "services/cli/train.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
-#include "services/cli/commands.h"
 
 namespace cohort {
 namespace {
 
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -62,13 +65,14 @@ class TrainTest : public testing::Test {
     testing::internal::CaptureStdout();
     testing::internal::CaptureStderr();
     Outcome outcome;
-    outcome.exit = RunTrain(args);
+    outcome.exit = RunTrain(args, restarts_);
     outcome.out = testing::internal::GetCapturedStdout();
     outcome.err = testing::internal::GetCapturedStderr();
     return outcome;
   }
 
   TemporaryFolder folder_;
+  RestartPolicy::Options restarts_;
 };
 
 constexpr char kWaitForWorkers[] =
@@ -108,6 +112,24 @@ TEST_F(TrainTest, ALearnerThatDiesEndsTheRunWithItsLastWords) {
               AllOf(HasSubstr("learner-0 ended with exit code 3"), HasSubstr("the reason")));
 }
 
+TEST_F(TrainTest, ALearnersOwnErrorIsTheOneLineThatIsShown) {
+  Learner("echo 'many lines' >&2\necho 'cohort-learner: model.path: nothing there' >&2\nexit 1");
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_EQ(outcome.err, absl::StrCat("cohort train: learner-0 ended with exit code 1: "
+                                      "cohort-learner: model.path: nothing there (log: ",
+                                      Path("run/logs/learner-0.log"), ")\n"));
+}
+
+TEST_F(TrainTest, ACrashedLearnersLogIsShownWhateverItsLastLine) {
+  Learner("echo 'before it' >&2\necho 'cohort-learner: of an earlier start' >&2\nkill -9 $$");
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("learner-0 was killed by signal 9"),
+                    HasSubstr(Path("run/logs/learner-0.log")), HasSubstr("before it\n")));
+}
+
 TEST_F(TrainTest, AKilledWorkerIsStartedAgain) {
   Script("cohort-rollout", absl::StrCat(kRecordWorker,
                                         "[ $(wc -l < $D/worker.pids) -gt 2 ] || "
@@ -117,6 +139,39 @@ TEST_F(TrainTest, AKilledWorkerIsStartedAgain) {
   EXPECT_EQ(outcome.exit, 0) << outcome.err;
   EXPECT_THAT(outcome.out,
               HasSubstr("was killed by signal 9 (Killed); starting it again in 500ms (restart 1)"));
+}
+
+TEST_F(TrainTest, AWorkerThatFailsAgainAndAgainIsLeftOutAndTheOtherGoesOn) {
+  restarts_.first = absl::Milliseconds(10);
+  restarts_.most_quick_failures = 2;
+  Script("cohort-rollout",
+         "mkdir $D/healthy 2>/dev/null && exec sleep 600\n"
+         "echo 'cohort-rollout: no memory here' >&2\necho $$ >> $D/failed\nexit 1");
+  // Until the third one was taken note of: its process is gone.
+  Learner(
+      "until [ $(cat $D/failed 2>/dev/null | wc -l) -ge 3 ] && "
+      "! kill -0 $(tail -n 1 $D/failed) 2>/dev/null; do sleep 0.02; done");
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              ContainsRegex("worker-[01] ended with exit code 1 again and again, going on with 1 "
+                            "of 2 workers: cohort-rollout: no memory here \\(log: "));
+  const std::string failed = Read("failed");
+  EXPECT_EQ(std::count(failed.begin(), failed.end(), '\n'), 3) << "it was started again";
+}
+
+TEST_F(TrainTest, ARunWithoutAWorkerThatWorksEndsWithTheReason) {
+  restarts_.first = absl::Milliseconds(10);
+  restarts_.most_quick_failures = 2;
+  Script("cohort-rollout", "echo 'cohort-rollout: refused: temperature' >&2\nexit 1");
+  Learner("trap 'exit 0' TERM\nwhile :; do sleep 0.02; done");
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_THAT(outcome.out, HasSubstr("going on with 1 of 2 workers"));
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr(" ended with exit code 1 again and again, no worker is left: "
+                              "cohort-rollout: refused: temperature (log: "),
+                    HasSubstr(Path("run/logs/worker-"))));
 }
 
 TEST_F(TrainTest, EveryRankIsStartedAndTheDeathOfOneEndsTheRun) {
