@@ -242,7 +242,7 @@ Dispatcher::DeliveryResult Dispatcher::DeliverTrain(const std::string& worker, G
   } else {
     flights_.erase(entry);
     arrivals_.push_back(ordinal);
-    buffer_.emplace(ordinal, std::move(group));
+    buffer_.emplace(ordinal, Buffered{std::move(group), clock_->Now()});
   }
   return Count(Delivery::kAccepted, "");
 }

@@ -47,19 +47,13 @@ using PromptFeed = std::function<absl::StatusOr<PromptItem>(uint64_t ordinal)>;
 // Decides on a group when it arrives: nullopt keeps it, a state filters it. Pure.
 using GroupFilter = std::function<std::optional<OrdinalEnd>(const Group&)>;
 
-// Where the data order stands; part of a checkpoint.
-struct DispatchCursor {
-  uint64_t next_ordinal = 0;
-  std::vector<uint64_t>
-      holes;  // below next_ordinal, dispatched but not ended: dispatched again on resume
-};
-
 struct DispatchBatch {
   std::vector<Group> groups;  // ordinal order (arrival order with consume_in_order = false)
   int64_t prompts_drawn = 0;  // ordinals that ended or were taken for this batch
   std::map<std::string, int64_t> dropped;  // ordinals ended on the way, by OrdinalEndName
   int64_t sampled_tokens = 0;  // response tokens of all these groups, as far as they arrived
-  absl::Duration waited;
+  std::vector<absl::Duration> queued;  // how long each of the groups was buffered
+  absl::Duration waited;               // by the learner, for all of them
 };
 
 class Dispatcher {
@@ -146,6 +140,10 @@ class Dispatcher {
   void Close();
 
  private:
+  struct Buffered {
+    Group group;
+    absl::Time since;
+  };
   // Position of an ordinal among the outstanding ones that still need a place in a batch.
   int64_t PositionOf(uint64_t ordinal) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   int64_t Places() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -179,7 +177,7 @@ class Dispatcher {
   std::vector<uint64_t> Choose() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   size_t EndUnfit(const std::vector<uint64_t>& chosen, int64_t step)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  Group Unbuffer(uint64_t ordinal) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Buffered Unbuffer(uint64_t ordinal) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Notify() ABSL_LOCKS_EXCLUDED(mu_);
 
   const Options options_;
@@ -196,8 +194,8 @@ class Dispatcher {
   uint64_t next_lease_ ABSL_GUARDED_BY(mu_) = 1;
   int64_t version_ ABSL_GUARDED_BY(mu_);
   std::set<uint64_t> holes_ ABSL_GUARDED_BY(mu_);  // of a resumed run, not yet admitted again
-  std::map<uint64_t, Flight> flights_ ABSL_GUARDED_BY(mu_);  // waiting or leased, by ordinal
-  std::map<uint64_t, Group> buffer_ ABSL_GUARDED_BY(mu_);    // arrived and kept, by ordinal
+  std::map<uint64_t, Flight> flights_ ABSL_GUARDED_BY(mu_);   // waiting or leased, by ordinal
+  std::map<uint64_t, Buffered> buffer_ ABSL_GUARDED_BY(mu_);  // arrived and kept, by ordinal
   std::vector<uint64_t> arrivals_ ABSL_GUARDED_BY(mu_);  // buffered ordinals in order of arrival
   std::set<uint64_t> training_ ABSL_GUARDED_BY(mu_);
   int64_t trained_unpublished_ ABSL_GUARDED_BY(mu_) = 0;  // trained since the last SetVersion

@@ -168,6 +168,7 @@ TEST_F(DispatcherTest, AGroupThatCouldNotBeLoggedIsLeasedAgainAtOnce) {
    public:
     absl::Status Append(const Group&) override { return absl::DataLossError("no space left"); }
     bool Contains(GroupId) const override { return false; }
+    absl::Status AppendStep(const StepRecord&) override { return absl::OkStatus(); }
   } full;
   dispatcher_ = std::make_unique<Dispatcher>(
       Dispatcher::Options{.groups_per_step = 1}, [](uint64_t ordinal) { return MakeItem(ordinal); },

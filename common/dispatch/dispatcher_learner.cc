@@ -102,16 +102,16 @@ std::vector<uint64_t> Dispatcher::Choose() const {
     return {arrivals_.begin(), arrivals_.begin() + options_.groups_per_step};
   }
   std::vector<uint64_t> chosen;
-  for (const auto& [ordinal, group] : buffer_) {
+  for (const auto& [ordinal, buffered] : buffer_) {
     if (static_cast<int64_t>(chosen.size()) == options_.groups_per_step) break;
     chosen.push_back(ordinal);
   }
   return chosen;
 }
 
-Group Dispatcher::Unbuffer(uint64_t ordinal) {
+Dispatcher::Buffered Dispatcher::Unbuffer(uint64_t ordinal) {
   auto node = buffer_.extract(ordinal);
-  ordinals_.erase(node.mapped().id);
+  ordinals_.erase(node.mapped().group.id);
   arrivals_.erase(std::find(arrivals_.begin(), arrivals_.end(), ordinal));
   return std::move(node.mapped());
 }
@@ -121,7 +121,7 @@ size_t Dispatcher::EndUnfit(const std::vector<uint64_t>& chosen, int64_t step) {
   size_t ended = 0;
   int64_t degenerate = 0;
   for (uint64_t ordinal : chosen) {
-    const Group& group = buffer_.at(ordinal);
+    const Group& group = buffer_.at(ordinal).group;
     std::optional<OrdinalEnd> end;
     if (IsStale(group.OldestVersion(), step, options_.max_staleness)) {
       end = OrdinalEnd::kStale;
@@ -130,7 +130,7 @@ size_t Dispatcher::EndUnfit(const std::vector<uint64_t>& chosen, int64_t step) {
       if (end && ++degenerate <= options_.max_degenerate) end = std::nullopt;
     }
     if (!end) continue;
-    const int64_t tokens = Unbuffer(ordinal).ResponseTokens();
+    const int64_t tokens = Unbuffer(ordinal).group.ResponseTokens();
     End(ordinal, *end, tokens);
     ++ended;
   }
@@ -158,7 +158,9 @@ absl::StatusOr<DispatchBatch> Dispatcher::TakeBatch(int64_t step, absl::Time dea
       if (EndUnfit(chosen, step) == 0) {
         for (uint64_t ordinal : chosen) {
           training_.insert(ordinal);
-          batch.groups.push_back(Unbuffer(ordinal));
+          Buffered taken = Unbuffer(ordinal);
+          batch.queued.push_back(clock_->Now() - taken.since);
+          batch.groups.push_back(std::move(taken.group));
           batch.sampled_tokens += batch.groups.back().ResponseTokens();
         }
         batch.dropped = drops_.Take(
@@ -221,7 +223,7 @@ DispatchCursor Dispatcher::Cursor() const {
   absl::MutexLock lock(&mu_);
   DispatchCursor cursor{.next_ordinal = next_ordinal_, .holes = {holes_.begin(), holes_.end()}};
   for (const auto& [ordinal, flight] : flights_) cursor.holes.push_back(ordinal);
-  for (const auto& [ordinal, group] : buffer_) cursor.holes.push_back(ordinal);
+  for (const auto& [ordinal, buffered] : buffer_) cursor.holes.push_back(ordinal);
   cursor.holes.insert(cursor.holes.end(), training_.begin(), training_.end());
   std::sort(cursor.holes.begin(), cursor.holes.end());
   return cursor;
@@ -248,7 +250,7 @@ void Dispatcher::Close() {
     closed_ = true;
     // A run that is resumed dispatches them again.
     for (const auto& [ordinal, flight] : flights_) holes_.insert(ordinal);
-    for (const auto& [ordinal, group] : buffer_) holes_.insert(ordinal);
+    for (const auto& [ordinal, buffered] : buffer_) holes_.insert(ordinal);
     counts_.ended[static_cast<size_t>(OrdinalEnd::kAbandoned)] += flights_.size() + buffer_.size();
     flights_.clear();
     buffer_.clear();

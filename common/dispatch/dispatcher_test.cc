@@ -263,6 +263,66 @@ TEST_F(DispatcherTest, TheLastStepBoundsWhatIsIssued) {
   EXPECT_TRUE(NothingToLease()) << "two steps need two groups";
 }
 
+TEST_F(DispatcherTest, ARunThatMakesAllItsStepsLeavesNoGroupOver) {
+  const auto filter = [](const Group& group) -> std::optional<OrdinalEnd> {
+    return group.ordinal % 3 == 0 ? std::optional(OrdinalEnd::kAllWrong) : std::nullopt;
+  };
+  Start({.groups_per_step = 2, .max_staleness = 2, .max_prompts_per_batch = 20, .last_step = 4},
+        filter);
+  // Every group that may be asked for is, and is there before the learner looks.
+  const auto sample_all = [&](int64_t version) {
+    while (true) {
+      const auto lease = dispatcher_->NextLease("w");
+      ASSERT_THAT(lease, IsOk());
+      if (!lease->has_value()) return;
+      ASSERT_EQ(Deliver(**lease, version), Delivery::kAccepted);
+    }
+  };
+  for (int64_t step = 0; step < 4; ++step) {
+    sample_all(step);
+    Train(step);
+  }
+  sample_all(4);
+  const LedgerCounts counts = dispatcher_->Counts();
+  EXPECT_EQ(counts.ended[static_cast<size_t>(OrdinalEnd::kTrained)], 8u);
+  EXPECT_EQ(counts.in_flight + counts.buffered + counts.training, 0u);
+  dispatcher_->Close();
+  EXPECT_EQ(dispatcher_->Counts().ended[static_cast<size_t>(OrdinalEnd::kAbandoned)], 0u);
+}
+
+TEST_F(DispatcherTest, TheLedgerBalancesAtEveryStationOfAGroup) {
+  Start({.groups_per_step = 1, .max_staleness = 2});
+  const auto stations = [this] {
+    const LedgerCounts counts = dispatcher_->Counts();
+    EXPECT_EQ(counts.Imbalance(), 0);
+    return std::vector<uint64_t>{counts.in_flight, counts.buffered, counts.training,
+                                 counts.TotalEnded()};
+  };
+  EXPECT_THAT(stations(), ElementsAre(0, 0, 0, 0));
+  const IssuedLease a = Lease(), b = Lease();
+  EXPECT_THAT(stations(), ElementsAre(2, 0, 0, 0));
+  Deliver(a);
+  EXPECT_THAT(stations(), ElementsAre(1, 1, 0, 0));
+  Take(0);
+  EXPECT_THAT(stations(), ElementsAre(1, 0, 1, 0));
+  dispatcher_->Close();  // the step that has a group may still finish
+  EXPECT_THAT(stations(), ElementsAre(0, 0, 1, 1));
+  dispatcher_->MarkTrained({a.item.ordinal});
+  EXPECT_THAT(stations(), ElementsAre(0, 0, 0, 2));
+}
+
+TEST_F(DispatcherTest, SaysHowLongEachGroupWasBuffered) {
+  Start({.groups_per_step = 2});
+  const IssuedLease a = Lease(), b = Lease();
+  Deliver(b);
+  clock_.Advance(absl::Seconds(3));
+  Deliver(a);
+  clock_.Advance(absl::Seconds(1));
+  auto batch = dispatcher_->TakeBatch(0, absl::Now() + absl::Seconds(10));
+  COHORT_ASSERT_OK(batch);
+  EXPECT_THAT(batch->queued, ElementsAre(absl::Seconds(1), absl::Seconds(4)));
+}
+
 TEST_F(DispatcherTest, CloseWakesTheLearnerAndAbandonsTheRest) {
   Start({.groups_per_step = 2});
   const IssuedLease lease = Lease();

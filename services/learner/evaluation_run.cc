@@ -34,6 +34,9 @@ class FileGroupLog final : public GroupLog {
     return file_.Append(group);
   }
   bool Contains(GroupId id) const override { return ids_.Contains(id); }
+  absl::Status AppendStep(const StepRecord&) override {
+    return absl::FailedPreconditionError("an evaluation makes no steps");
+  }
 
  private:
   MemoryGroupLog ids_;
