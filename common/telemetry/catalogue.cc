@@ -29,7 +29,7 @@ const MetricInfo kCheckpointDuration{"cohort_checkpoint_duration_seconds", kH,
 const MetricInfo kCheckpointFailures{"cohort_checkpoint_failures_total", kC,
                                      "Checkpoints that could not be written."};
 const MetricInfo kLearnerTokens{"cohort_learner_tokens_total", kC,
-                                "Tokens trained, by kind: prompt, response, padding."};
+                                "Tokens trained, by kind: prompt, response."};
 const MetricInfo kPolicyLoss{"cohort_policy_loss", kG, "Loss of the last step."};
 const MetricInfo kPolicyEntropy{"cohort_policy_entropy_nats", kG,
                                 "Mean next-token entropy of the last step, nats."};
@@ -72,6 +72,10 @@ const MetricInfo kGroupDeliveries{
 const MetricInfo kGroupsInFlight{
     "cohort_groups_in_flight", kG,
     "Training prompts leased or buffered, not yet in a terminal state."};
+const MetricInfo kGroupsImbalance{
+    "cohort_groups_imbalance", kG,
+    "Training prompts dispatched - ended - in flight at one moment: always 0, or one was lost or "
+    "counted twice."};
 const MetricInfo kQueueGroups{"cohort_queue_groups", kG, "Groups buffered for training."};
 const MetricInfo kQueueCapacityGroups{"cohort_queue_capacity_groups", kG,
                                       "Groups that may be in flight or buffered at once."};
@@ -81,11 +85,13 @@ const MetricInfo kResponsesTruncated{"cohort_responses_truncated_total", kC,
 const MetricInfo kPromptsTooLong{"cohort_prompts_too_long_total", kC,
                                  "Prompts skipped because they do not fit the context."};
 const MetricInfo kNonFinite{"cohort_nonfinite_total", kC,
-                            "Non-finite values met, by where: loss, grad, logprob, reward."};
+                            "Non-finite values met, by where: grad, logprob, reward, value."};
 const MetricInfo kEvalPass{"cohort_eval_pass_ratio", kG,
                            "Share of right answers in the last evaluation, by suite."};
-const MetricInfo kWorkers{"cohort_workers", kG,
-                          "Rollout workers by state: healthy, suspect, stale, dead."};
+const MetricInfo kWorkers{
+    "cohort_workers", kG,
+    "Rollout workers by state: healthy, suspect (has missed heartbeats), stale (holds weights too "
+    "old for new prompts), dead (gone)."};
 const MetricInfo kRolloutTokens{"cohort_rollout_tokens_total", kC, "Response tokens decoded."};
 const MetricInfo kRolloutGroups{"cohort_rollout_groups_total", kC, "Groups finished and sent."};
 const MetricInfo kRolloutStateSeconds{
@@ -111,8 +117,10 @@ const MetricInfo kWeightSyncDuration{"cohort_weight_sync_duration_seconds", kH,
                                      Buckets::kSeconds};
 const MetricInfo kWeightSyncBytes{"cohort_weight_sync_bytes_total", kC,
                                   "Bytes of weight blocks received."};
-const MetricInfo kWeightSyncFailures{"cohort_weight_sync_failures_total", kC,
-                                     "Weight versions that could not be applied, by reason."};
+const MetricInfo kWeightSyncFailures{
+    "cohort_weight_sync_failures_total", kC,
+    "Weight versions that could not be applied, by reason: superseded, interrupted, damaged, "
+    "refused, protocol."};
 const MetricInfo kReconnects{"cohort_rollout_reconnects_total", kC,
                              "Sessions opened after the first one."};
 const MetricInfo kBuildInfo{"cohort_build_info", kG, "1, labelled with the version that runs."};
@@ -148,6 +156,7 @@ absl::Span<const MetricInfo* const> Catalogue() {
                                            &kGroups,
                                            &kGroupDeliveries,
                                            &kGroupsInFlight,
+                                           &kGroupsImbalance,
                                            &kQueueGroups,
                                            &kQueueCapacityGroups,
                                            &kResponses,

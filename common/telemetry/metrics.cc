@@ -33,6 +33,9 @@ prometheus::Histogram::BucketBoundaries Boundaries(Buckets buckets) {
 }  // namespace
 
 void Counter::Add(double amount) const { impl_->Increment(amount); }
+void Counter::RaiseTo(double total) const {
+  if (const double counted = Value(); total > counted) Add(total - counted);
+}
 double Counter::Value() const { return impl_->Value(); }
 void Gauge::Set(double value) const { impl_->Set(value); }
 void Gauge::Add(double amount) const { impl_->Increment(amount); }
@@ -59,7 +62,9 @@ struct MetricRegistry::Impl {
   Families<prometheus::Histogram> histograms ABSL_GUARDED_BY(mu);
 };
 
-MetricRegistry::MetricRegistry() : impl_(std::make_unique<Impl>()) {}
+MetricRegistry::MetricRegistry() : impl_(std::make_unique<Impl>()) {
+  Gauge(metric::kBuildInfo, {{"version", COHORT_VERSION}}).Set(1);
+}
 MetricRegistry::~MetricRegistry() = default;
 
 Counter MetricRegistry::Counter(const MetricInfo& info, const Labels& labels) {

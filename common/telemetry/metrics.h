@@ -39,6 +39,9 @@ class Counter {
  public:
   explicit Counter(prometheus::Counter* impl) : impl_(impl) {}
   void Add(double amount = 1) const;  // amount >= 0
+  // For a total that is counted elsewhere; a smaller one than before changes nothing. By one
+  // thread.
+  void RaiseTo(double total) const;
   double Value() const;
 
  private:
@@ -65,8 +68,8 @@ class Histogram {
   prometheus::Histogram* impl_;
 };
 
-// All series of one process. Thread-safe. A metric asked for twice with the same labels is the same
-// series.
+// All series of one process, from the start with the program's version (kBuildInfo). Thread-safe. A
+// metric asked for twice with the same labels is the same series.
 class MetricRegistry {
  public:
   MetricRegistry();
@@ -123,6 +126,7 @@ extern const MetricInfo kGroupsDispatched;
 extern const MetricInfo kGroups;           // state
 extern const MetricInfo kGroupDeliveries;  // outcome
 extern const MetricInfo kGroupsInFlight;
+extern const MetricInfo kGroupsImbalance;
 extern const MetricInfo kQueueGroups;
 extern const MetricInfo kQueueCapacityGroups;
 extern const MetricInfo kResponses;

@@ -71,6 +71,21 @@ TEST(MetricRegistryTest, ARemovedGaugeIsGone) {
   EXPECT_THAT(registry.Text(), Not(HasSubstr("dead")));
 }
 
+TEST(MetricRegistryTest, SaysFromTheStartWhichProgramRuns) {
+  EXPECT_THAT(MetricRegistry().Text(),
+              testing::ContainsRegex("cohort_build_info\\{version=\"[0-9.]+\"\\} 1"));
+}
+
+TEST(MetricRegistryTest, ATotalCountedElsewhereOnlyRaisesACounter) {
+  MetricRegistry registry;
+  const Counter counter = registry.Counter(metric::kReconnects);
+  counter.RaiseTo(0);
+  EXPECT_THAT(registry.Text(), HasSubstr("cohort_rollout_reconnects_total 0"));
+  counter.RaiseTo(3);
+  counter.RaiseTo(2);
+  EXPECT_EQ(counter.Value(), 3);
+}
+
 TEST(MetricRegistryTest, ManyThreadsCountTogether) {
   MetricRegistry registry;
   std::vector<std::thread> threads;
