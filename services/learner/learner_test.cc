@@ -9,10 +9,12 @@
 #include "common/base/rng.h"
 #include "common/base/status_matchers.h"
 #include "common/rl/signals.h"
+#include "common/telemetry/metric_names.h"
 #include "services/learner/evaluation.h"
 #include "services/learner/prompt_feed.h"
 #include "services/learner/rank_channel.h"
 #include "services/learner/reporting.h"
+#include "services/learner/serving.h"
 #include "services/learner/stop_watcher.h"
 #include "services/learner/training_config.h"
 
@@ -273,6 +275,128 @@ TEST(RunTotals, SurviveACheckpoint) {
   EXPECT_EQ(read.heldout_before, 0.25);
   EXPECT_EQ(read.reward_first, -1);
   EXPECT_EQ(RunTotals::FromJson("nonsense").train_seconds, 0);
+}
+
+// ---- ledgers, workers, throughput ----
+
+TEST(Ledgers, WhatStatusShowsBalancesWhileAStepHasItsGroups) {
+  LedgerCounts counts;
+  counts.dispatched = 20;
+  counts.ended[static_cast<size_t>(OrdinalEnd::kTrained)] = 8;
+  counts.ended[static_cast<size_t>(OrdinalEnd::kAllWrong)] = 1;
+  counts.in_flight = 5;
+  counts.buffered = 2;
+  counts.training = 4;
+  v1::StatusReply reply;
+  FillLedgers(counts, &reply);
+  int64_t shown = 0;
+  for (const auto& [name, count] : reply.ordinals()) shown += name == "dispatched" ? 0 : count;
+  EXPECT_EQ(shown, reply.ordinals().at("dispatched"));
+  EXPECT_EQ(reply.ordinals().at("training"), 4);
+  EXPECT_EQ(reply.ordinals().at("imbalance"), 0);
+  ++counts.dispatched;  // one is lost: the difference is shown, and the sum still holds
+  FillLedgers(counts, &reply);
+  EXPECT_EQ(reply.ordinals().at("imbalance"), 1);
+}
+
+TEST(WorkerState, TellsTheSilentAndTheOutdatedFromTheRest) {
+  v1::WorkerStatus worker;
+  const auto state = [&] { return std::string(WorkerState(worker, absl::Seconds(2), 5)); };
+  EXPECT_EQ(state(), "dead");
+  worker.set_connected(true);
+  worker.set_held_version(4);
+  EXPECT_EQ(state(), "stale");
+  worker.set_held_version(5);
+  EXPECT_EQ(state(), "healthy");
+  worker.set_last_seen_seconds(4.5);
+  EXPECT_EQ(state(), "suspect");
+}
+
+class ReporterTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const v1::RunConfig config = Config(
+        "model: {path: m}\ndata: {task: addition-1}\nrollout: {max_staleness: 1}\n"
+        "learner: {prompts_per_step: 8}\nlog: {tensorboard: false}\n");
+    COHORT_ASSERT_OK_AND_ASSIGN(reporter_, RunReporter::Open(config, folder_.path(), nullptr, -1));
+  }
+  double Gauge(const MetricInfo& info, const Labels& labels = {}) {
+    return reporter_->registry().Gauge(info, labels).Value();
+  }
+
+  TemporaryFolder folder_;
+  std::unique_ptr<RunReporter> reporter_;
+};
+
+TEST_F(ReporterTest, ALedgerThatDoesNotBalanceIsExportedAndSaidOnce) {
+  LedgerCounts counts;
+  counts.dispatched = 3;
+  counts.in_flight = 3;
+  testing::internal::CaptureStderr();
+  reporter_->Fleet(counts, 0, {});
+  EXPECT_EQ(Gauge(metric::kGroupsImbalance), 0);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  counts.in_flight = 1;
+  testing::internal::CaptureStderr();
+  reporter_->Fleet(counts, 0, {});
+  EXPECT_EQ(Gauge(metric::kGroupsImbalance), 2);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said,
+              HasSubstr("ALERT ledger_imbalance: of 3 prompts dispatched 0 have ended and 1"));
+  testing::internal::CaptureStderr();
+  reporter_->Fleet(counts, 0, {});
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+TEST_F(ReporterTest, CountsWorkersByWhatTheyAreGoodFor) {
+  std::vector<v1::WorkerStatus> workers(3);
+  for (v1::WorkerStatus& worker : workers) worker.set_held_version(6);
+  workers[0].set_connected(true);
+  workers[1].set_connected(true);
+  workers[1].set_held_version(5);  // the bound is one version
+  reporter_->Fleet({}, /*version=*/7, workers);
+  const auto count = [&](const char* state) { return Gauge(metric::kWorkers, {{"state", state}}); };
+  EXPECT_EQ(count("healthy"), 1);
+  EXPECT_EQ(count("stale"), 1);
+  EXPECT_EQ(count("suspect"), 0);
+  EXPECT_EQ(count("dead"), 1);
+  EXPECT_EQ(Gauge(metric::kQueueCapacityGroups), 16);
+}
+
+TEST_F(ReporterTest, ThroughputCountsWhatWasSampledNotWhatWasTrained) {
+  StepReport report;
+  report.response_tokens = 10;
+  DispatchBatch batch;
+  batch.sampled_tokens = 100;  // most of it was filtered
+  batch.queued = {absl::Seconds(3)};
+  StepLine line;
+  line.step = 1;
+  line.report = &report;
+  line.batch = &batch;
+  line.phase_seconds = {
+      {metric::kPhaseWaitBatch, 15}, {metric::kPhaseForward, 5}, {metric::kPhaseEval, 30}};
+  reporter_->Step(line);
+  const MetricRow row = reporter_->last_row();
+  EXPECT_EQ(std::get<double>(*row.Find(metric::kRolloutTokensPerSecond)), 5);
+  EXPECT_THAT(reporter_->registry().Text(), HasSubstr("cohort_group_queue_age_seconds_sum 3"));
+
+  RunTotals totals;
+  totals.train_seconds = 20;
+  totals.sampled_tokens = 100;
+  COHORT_ASSERT_OK(reporter_->WriteSummary(totals, 1));
+  COHORT_ASSERT_OK_AND_ASSIGN(const std::string summary,
+                              ReadFile(folder_.path() + "/summary.json"));
+  EXPECT_THAT(summary, HasSubstr("\"tokens_per_second\": 5.0"));
+}
+
+TEST_F(ReporterTest, WhatCountsEventsIsThereBeforeTheFirstOne) {
+  const std::string text = reporter_->registry().Text();
+  for (const char* series :
+       {"cohort_checkpoint_failures_total 0", "cohort_learner_paused 0",
+        "cohort_nonfinite_total{where=\"grad\"} 0", "cohort_responses_total 0",
+        "cohort_group_queue_age_seconds_count 0", "cohort_checkpoint_duration_seconds_count 0"}) {
+    EXPECT_THAT(text, HasSubstr(series));
+  }
 }
 
 class PromptMakerTest : public testing::Test {

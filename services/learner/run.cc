@@ -66,6 +66,7 @@ class LearnerRun {
   absl::StatusOr<DispatchBatch> TakeBatch();
   absl::StatusOr<DispatchBatch> Pause(const absl::Status& why);
   absl::StatusOr<StepReport> TrainOn(const DispatchBatch& batch);
+  StepRecord RecordOf(const DispatchBatch& batch) const;
   absl::Status CheckVerdicts(const StepReport& report);
   absl::Status Evaluate(std::vector<EvalResult>* results);
   bool EvaluationDue() const;
@@ -154,11 +155,10 @@ absl::Status LearnerRun::OneStep() {
   for (const Group& group : batch.groups) ordinals.push_back(group.ordinal);
   ProcessRecorder().Record(absl::StrCat("step ", step(), ": trained"));
   serving_->dispatcher().MarkTrained(ordinals);
-  COHORT_RETURN_IF_ERROR(serving_->Publish(step()));
+  COHORT_RETURN_IF_ERROR(serving_->PublishStep(RecordOf(batch)));
 
   if (step() == 1) totals_.reward_first = report.reward_mean;
   totals_.reward_last = report.reward_mean;
-  totals_.response_tokens += static_cast<double>(report.response_tokens);
   totals_.sampled_tokens += static_cast<double>(batch.sampled_tokens);
   StepLine line;
   line.step = step();
@@ -187,6 +187,16 @@ absl::Status LearnerRun::OneStep() {
       report.response_mean, step_seconds);
   COHORT_RETURN_IF_ERROR(CheckVerdicts(report));
   return evaluated;
+}
+
+// Of the step just made; its groups are marked as trained.
+StepRecord LearnerRun::RecordOf(const DispatchBatch& batch) const {
+  StepRecord record;
+  record.step = step();
+  for (const Group& group : batch.groups) record.groups.push_back(group.id);
+  record.updates = parts_.trainer->optimizer().steps();
+  record.cursor = serving_->dispatcher().Cursor();
+  return record;
 }
 
 // A reward that is away for a while costs the steps of that while; one that stays away ends the

@@ -8,7 +8,6 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
-#include "common/rl/staleness.h"
 #include "common/rpc/json.h"
 #include "common/telemetry/metric_names.h"
 #include "services/learner/training_config.h"
@@ -39,10 +38,32 @@ WeightStore::Options StoreOptions(const v1::RunConfig& config) {
 
 }  // namespace
 
+void FillLedgers(const LedgerCounts& counts, v1::StatusReply* reply) {
+  auto& ordinals = *reply->mutable_ordinals();
+  ordinals["dispatched"] = static_cast<int64_t>(counts.dispatched);
+  ordinals["in_flight"] = static_cast<int64_t>(counts.in_flight);
+  ordinals["buffered"] = static_cast<int64_t>(counts.buffered);
+  ordinals["training"] = static_cast<int64_t>(counts.training);
+  ordinals["imbalance"] = counts.Imbalance();
+  for (size_t i = 0; i < counts.ended.size(); ++i) {
+    ordinals[std::string(OrdinalEndName(static_cast<OrdinalEnd>(i)))] =
+        static_cast<int64_t>(counts.ended[i]);
+  }
+  for (size_t i = 0; i < counts.deliveries.size(); ++i) {
+    (*reply->mutable_deliveries())[std::string(DeliveryName(static_cast<Delivery>(i)))] =
+        static_cast<int64_t>(counts.deliveries[i]);
+  }
+}
+
 LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
                                const PromptMaker* prompts, RunReporter* reporter, PhaseTimer* timer,
                                GroupLog* log)
-    : args_(args), parts_(parts), reporter_(reporter), timer_(timer), started_(absl::Now()) {
+    : args_(args),
+      parts_(parts),
+      reporter_(reporter),
+      timer_(timer),
+      log_(log),
+      started_(absl::Now()) {
   const int64_t first_step = parts->resumed ? parts->resumed->step : 0;
   Dispatcher::Options dispatch = MakeDispatcherOptions(parts->config);
   dispatch.train = args.evaluate.empty();
@@ -64,16 +85,38 @@ LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
 LearnerServing::~LearnerServing() { Stop("the learner ends", absl::ZeroDuration()); }
 
 absl::Status LearnerServing::Publish(int64_t version) {
+  COHORT_RETURN_IF_ERROR(Stage(version));
+  Announce();
+  return absl::OkStatus();
+}
+
+absl::Status LearnerServing::PublishStep(StepRecord record) {
+  COHORT_RETURN_IF_ERROR(Stage(record.step));
+  record.weights_hash = weights_hash();
+  if (absl::Status logged = log_->AppendStep(record); !logged.ok()) {
+    return absl::Status(
+        logged.code(), absl::StrCat("step ", record.step, " is not published: ", logged.message()));
+  }
+  Announce();
+  return absl::OkStatus();
+}
+
+// The version is in the store, and its hash known; nobody hears of it yet.
+absl::Status LearnerServing::Stage(int64_t version) {
+  weights_->Hold();
   std::vector<PublishedTensor> tensors;
   for (const NamedTensor& parameter : parts_->model->NamedParameters()) {
     tensors.push_back({parameter.name, parameter.tensor.detach()});
   }
-  // First, since a group may come back as soon as a worker can fetch the weights.
+  // First, since a group may come back as soon as a worker can fetch the weights. Leases that count
+  // from this version already wait for it.
   dispatcher_->SetVersion(version);
-  COHORT_RETURN_IF_ERROR(store_->Publish(version, tensors));
-  session_->SetCurrentVersion(version);
+  return store_->Publish(version, tensors);
+}
+
+void LearnerServing::Announce() {
+  session_->SetCurrentVersion(store_->newest());
   weights_->Notify();
-  return absl::OkStatus();
 }
 
 absl::Status LearnerServing::Start() {
@@ -94,7 +137,10 @@ absl::Status LearnerServing::Start() {
     http_address_ = http_->address();
   }
   ticker_ = std::thread([this] {
-    while (!ended_.WaitForNotificationWithTimeout(kTick)) Tick();
+    do {
+      Tick();
+    } while (!ended_.WaitForNotificationWithTimeout(kTick));
+    Tick();  // how it ended
   });
   const std::string file =
       args_.address_file.empty() ? parts_->OutPath(metric::kAddressFile) : args_.address_file;
@@ -106,11 +152,18 @@ absl::Status LearnerServing::Start() {
 }
 
 void LearnerServing::Tick() {
-  const v1::RunConfig& config = parts_->config;
-  reporter_->Fleet(
-      dispatcher_->Counts(),
-      AdmissionWindow(config.rollout().max_staleness(), config.learner().prompts_per_step()),
-      *session_);
+  reporter_->Fleet(dispatcher_->Counts(), store_->newest(), Workers());
+}
+
+// With the version that each one has applied; heartbeats tell it later.
+std::vector<v1::WorkerStatus> LearnerServing::Workers() const {
+  std::vector<v1::WorkerStatus> workers = session_->Workers();
+  for (const FollowerStatus& follower : weights_->Followers()) {
+    for (v1::WorkerStatus& worker : workers) {
+      if (worker.worker_id() == follower.worker_id) worker.set_held_version(follower.version);
+    }
+  }
+  return workers;
 }
 
 void LearnerServing::Progress(int64_t step, double seconds_per_step) {
@@ -136,19 +189,7 @@ void LearnerServing::FillStatus(v1::StatusReply* reply) const {
                                       static_cast<double>(config.run().steps() - step_));
     reply->set_http_address(http_address_);
   }
-  const LedgerCounts counts = dispatcher_->Counts();
-  auto& ordinals = *reply->mutable_ordinals();
-  ordinals["dispatched"] = static_cast<int64_t>(counts.dispatched);
-  ordinals["in_flight"] = static_cast<int64_t>(counts.in_flight);
-  ordinals["buffered"] = static_cast<int64_t>(counts.buffered);
-  for (size_t i = 0; i < counts.ended.size(); ++i) {
-    ordinals[std::string(OrdinalEndName(static_cast<OrdinalEnd>(i)))] =
-        static_cast<int64_t>(counts.ended[i]);
-  }
-  for (size_t i = 0; i < counts.deliveries.size(); ++i) {
-    (*reply->mutable_deliveries())[std::string(DeliveryName(static_cast<Delivery>(i)))] =
-        static_cast<int64_t>(counts.deliveries[i]);
-  }
+  FillLedgers(dispatcher_->Counts(), reply);
   const MetricRow row = reporter_->last_row();
   for (const auto& [key, value] : row.values()) {
     if (const double* number = std::get_if<double>(&value)) {

@@ -22,16 +22,25 @@
 
 namespace cohort {
 
-// Publish and Progress by the main thread; the rest as its parts say.
+// What Status shows of the ledgers. The terms of the ordinals' one balance:
+// dispatched = in_flight + buffered + training + the terminal states + imbalance, which is always
+// 0.
+void FillLedgers(const LedgerCounts& counts, v1::StatusReply* reply);
+
+// Publish, PublishStep and Progress by the main thread; the rest as its parts say.
 class LearnerServing {
  public:
-  // All that is pointed to outlives this object; `log` takes every group that is accepted.
+  // All that is pointed to outlives this object; `log` takes every group that is accepted and every
+  // step.
   LearnerServing(const LearnerArgs& args, LearnerParts* parts, const PromptMaker* prompts,
                  RunReporter* reporter, PhaseTimer* timer, GroupLog* log);
   ~LearnerServing();
 
   // The weights of the model become `version`; workers hear of it once Start was called.
   absl::Status Publish(int64_t version);
+  // The same after a step, whose record gets the weights' hash and is in the log before any worker
+  // hears of the version. An error of the log: nobody does.
+  absl::Status PublishStep(StepRecord record);
   // Opens both ports and writes the address file.
   absl::Status Start();
   // What Status shows.
@@ -44,15 +53,19 @@ class LearnerServing {
   std::string weights_hash() const { return store_->weights_hash(store_->newest()); }
 
  private:
+  absl::Status Stage(int64_t version);
+  void Announce();
   void FillStatus(v1::StatusReply* reply) const;
   std::string StatusJson() const;
   std::string StatusPage() const;
   void Tick();
+  std::vector<v1::WorkerStatus> Workers() const;
 
   const LearnerArgs args_;
   LearnerParts* const parts_;
   RunReporter* const reporter_;
   PhaseTimer* const timer_;
+  GroupLog* const log_;
   const absl::Time started_;
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<WeightStore> store_;

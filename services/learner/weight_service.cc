@@ -1,6 +1,7 @@
 #include "services/learner/weight_service.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <optional>
 #include <set>
@@ -37,6 +38,8 @@ class FollowerHub {
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Accept(
       grpc::CallbackServerContext* context);
   void Announce();
+  void Hold() { held_ = true; }
+  bool held() const { return held_; }
   void Shutdown();
   void Closed(const std::shared_ptr<Follower>& follower);
   void Count(const std::function<void(WeightCounters&)>& change) {
@@ -54,6 +57,7 @@ class FollowerHub {
   std::vector<std::shared_ptr<Follower>> Streams() const;
 
   const WeightStore* const store_;
+  std::atomic<bool> held_{false};
   Executor executor_;
   mutable absl::Mutex mu_;
   std::set<std::shared_ptr<Follower>> streams_ ABSL_GUARDED_BY(mu_);
@@ -95,6 +99,8 @@ class Follower final : public StreamHandler, public std::enable_shared_from_this
     absl::MutexLock one_at_a_time(&announce_mu_);
     v1::WeightReply reply;
     *reply.mutable_announcement() = hub_->store()->Announce();
+    // Asked after the store: what came into it while it was held is not said.
+    if (hub_->held()) return;
     {
       absl::MutexLock lock(&mu_);
       if (!following_ || reply.announcement().version() <= announced_) return;
@@ -219,6 +225,7 @@ std::vector<std::shared_ptr<Follower>> FollowerHub::Streams() const {
 }
 
 void FollowerHub::Announce() {
+  held_ = false;
   for (const auto& follower : Streams()) follower->Announce();
 }
 
@@ -290,6 +297,7 @@ WeightService::~WeightService() { Shutdown(); }
 
 grpc::Service* WeightService::grpc_service() { return &impl_->grpc; }
 void WeightService::Notify() { impl_->hub.Announce(); }
+void WeightService::Hold() { impl_->hub.Hold(); }
 void WeightService::Shutdown() { impl_->hub.Shutdown(); }
 std::vector<FollowerStatus> WeightService::Followers() const { return impl_->hub.Followers(); }
 WeightCounters WeightService::counters() const { return impl_->hub.counters(); }

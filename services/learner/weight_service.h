@@ -55,6 +55,9 @@ class WeightService {
 
   // Announces the store's newest version. Call after every Publish.
   void Notify();
+  // Until the next Notify nothing is announced, to followers that come meanwhile neither: for a
+  // version that is in the store before anybody may hear of it.
+  void Hold();
   // Ends every stream and stops the service's threads. Idempotent.
   void Shutdown();
 
