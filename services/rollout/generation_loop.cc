@@ -29,7 +29,14 @@ GenerationLoop::GenerationLoop(Options options, GroupGenerator* engine, WeightFo
       weights_(weights),
       rewards_(rewards),
       metrics_(metrics),
-      last_pulse_(absl::Now()) {}
+      last_pulse_(absl::Now()) {
+  // Series that are 0 until something happens, not absent.
+  metrics_->Counter(metric::kRolloutTokens).RaiseTo(0);
+  metrics_->Histogram(metric::kWeightSyncDuration);
+  for (const char* state : {"generate", "blocked", "sync", "idle"}) {
+    metrics_->Counter(metric::kRolloutStateSeconds, {{"state", state}}).RaiseTo(0);
+  }
+}
 
 GenerationLoop::~GenerationLoop() { Drain(absl::ZeroDuration()); }
 
@@ -184,7 +191,7 @@ absl::Status GenerationLoop::ApplyWeights() {
     ProcessRecorder().Record(absl::StrCat("weights of version ", **applied, " applied"));
     metrics_->Gauge(metric::kRolloutWeightVersion).Set(static_cast<double>(**applied));
     metrics_->Histogram(metric::kWeightSyncDuration)
-        .Observe(absl::ToDoubleSeconds(absl::Now() - start));
+        .Observe(absl::ToDoubleSeconds(weights_->sync_time()));
     CountState("sync", start);
   }
   return absl::OkStatus();

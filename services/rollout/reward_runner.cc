@@ -10,6 +10,11 @@
 #include "common/base/status_macros.h"
 
 namespace cohort {
+namespace {
+
+constexpr char kNoVerdict[] = "no_verdict";  // unscorable for a cause without a name
+
+}  // namespace
 
 RewardRunner::RewardRunner(GroupScorer* rewards, const Tokenizer* tokenizer,
                            MetricRegistry* metrics, Done done, bool score_training)
@@ -20,7 +25,18 @@ RewardRunner::RewardRunner(GroupScorer* rewards, const Tokenizer* tokenizer,
       metrics_(metrics),
       done_(std::move(done)),
       queue_(/*capacity=*/64),
-      thread_([this] { Run(); }) {}
+      thread_([this] { Run(); }) {
+  // A limit or a reason that has not been met yet is 0, not absent.
+  for (const char* limit : {cause::kCodeTime, cause::kCodeMemory, cause::kCodeOutput}) {
+    metrics_->Counter(metric::kRewardLimits, {{"limit", limit}}).RaiseTo(0);
+  }
+  for (const char* reason :
+       {kNoVerdict, cause::kNoGold, cause::kTimeout, cause::kCrash, cause::kNonFinite,
+        cause::kUnknown, cause::kSandbox, cause::kUnavailable, cause::kCircuitOpen, cause::kGarbage,
+        cause::kMissing, cause::kDeclined}) {
+    metrics_->Counter(metric::kRewardUnscorable, {{"reason", reason}}).RaiseTo(0);
+  }
+}
 
 RewardRunner::~RewardRunner() { Stop(absl::InfinitePast()); }
 
@@ -59,7 +75,7 @@ void RewardRunner::Count(const RowReward& row, const std::string& note) {
     metrics_->Counter(metric::kRewardLimits, {{"limit", limit}}).Add();
   }
   if (!row.unscorable) return;
-  const std::string reason = *row.cause == '\0' ? "no_verdict" : row.cause;
+  const std::string reason = *row.cause == '\0' ? kNoVerdict : row.cause;
   metrics_->Counter(metric::kRewardUnscorable, {{"reason", reason}}).Add();
   const int64_t count = ++unscorable_[reason];
   // The 1st, 10th, 100th, ...: a broken reward must be seen, not fill the log.

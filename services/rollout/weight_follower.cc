@@ -36,6 +36,8 @@ class WeightFollower::Impl {
   std::string held_hash() const;
   absl::Status status() const;
   uint64_t bytes_received() const;
+  WeightFailures failures() const;
+  absl::Duration sync_time() const;
 
  private:
   // idle -> manifest asked for -> blocks asked for -> ready -> applying -> idle
@@ -58,7 +60,9 @@ class WeightFollower::Impl {
   void RequestBlocks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RequestBlock(uint32_t block, int64_t base) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReadyIfComplete() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Ends following for good.
+  void Fail(uint64_t WeightFailures::* why, const absl::Status& status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Send(const v1::WeightRequest& request) {
     stream_.Send(EncodeMessage(request), Lane::kControl);
   }
@@ -82,9 +86,12 @@ class WeightFollower::Impl {
   std::deque<uint32_t> wanted_ ABSL_GUARDED_BY(mu_);  // not yet asked for
   int damaged_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time announced_at_ ABSL_GUARDED_BY(mu_);
+  absl::Time target_announced_at_ ABSL_GUARDED_BY(mu_);
+  absl::Duration sync_time_ ABSL_GUARDED_BY(mu_);
   absl::Duration transfer_ ABSL_GUARDED_BY(mu_);
   uint64_t target_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t bytes_received_ ABSL_GUARDED_BY(mu_) = 0;
+  WeightFailures failures_ ABSL_GUARDED_BY(mu_);
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
 
   ReconnectingStream stream_;  // last: its thread uses the rest
@@ -115,7 +122,10 @@ void WeightFollower::Impl::OnOpen() {
   requests_.clear();  // their answers went with the old stream
   ++attempt_;
   gone_ = -1;
-  if (phase_ == Phase::kManifest || phase_ == Phase::kBlocks) phase_ = Phase::kIdle;
+  if (phase_ == Phase::kManifest || phase_ == Phase::kBlocks) {
+    phase_ = Phase::kIdle;
+    ++failures_.interrupted;
+  }
   v1::WeightRequest request;
   request.mutable_follow()->set_protocol_version(kProtocolVersion);
   request.mutable_follow()->set_worker_id(options_.worker_id);
@@ -128,9 +138,12 @@ void WeightFollower::Impl::OnEnded(const absl::Status& status) {
   if (!end_.has_value()) end_ = status;
 }
 
-void WeightFollower::Impl::Fail(const absl::Status& status) {
+void WeightFollower::Impl::Fail(uint64_t WeightFailures::* why, const absl::Status& status) {
   COHORT_LOG(ERROR) << status.message();
-  if (!end_.has_value()) end_ = status;
+  if (!end_.has_value()) {
+    end_ = status;
+    ++(failures_.*why);
+  }
   stream_.End(status);
 }
 
@@ -140,7 +153,7 @@ void WeightFollower::Impl::OnMessage(const grpc::ByteBuffer& bytes) {
   std::optional<int64_t> ready;
   {
     absl::MutexLock lock(&mu_);
-    if (!decoded.ok()) return Fail(decoded);
+    if (!decoded.ok()) return Fail(&WeightFailures::protocol, decoded);
     switch (reply.kind_case()) {
       case v1::WeightReply::kAnnouncement:
         HandleAnnouncement(reply.announcement());
@@ -181,6 +194,7 @@ void WeightFollower::Impl::FetchNewest() {
   if (announced_.version() == held_ && announced_.weights_hash() == held_hash_) return;
   phase_ = Phase::kManifest;
   target_ = announced_.version();
+  target_announced_at_ = announced_at_;
   base_ = -1;
   for (int64_t base : announced_.delta_bases()) {
     if (base == held_) base_ = held_;
@@ -197,8 +211,9 @@ void WeightFollower::Impl::FetchNewest() {
 // False: the answer belongs to an attempt that was given up.
 bool WeightFollower::Impl::TakeRequest(Request* request) {
   if (requests_.empty()) {
-    Fail(absl::InternalError(
-        absl::StrCat("learner at ", options_.learner, " sent weights that were not asked for")));
+    Fail(&WeightFailures::protocol,
+         absl::InternalError(absl::StrCat("learner at ", options_.learner,
+                                          " sent weights that were not asked for")));
     return false;
   }
   *request = requests_.front();
@@ -209,7 +224,9 @@ bool WeightFollower::Impl::TakeRequest(Request* request) {
 void WeightFollower::Impl::HandleManifest(const v1::Manifest& manifest) {
   Request request;
   if (!TakeRequest(&request) || phase_ != Phase::kManifest) return;
-  if (absl::Status status = staging_.Begin(manifest); !status.ok()) return Fail(status);
+  if (absl::Status status = staging_.Begin(manifest); !status.ok()) {
+    return Fail(&WeightFailures::refused, status);
+  }
   phase_ = Phase::kBlocks;
   const std::vector<uint32_t> missing = staging_.MissingBlocks();
   wanted_.assign(missing.begin(), missing.end());
@@ -240,7 +257,7 @@ void WeightFollower::Impl::HandleBlock(v1::Block block) {
   bytes_received_ += block.payload().size();
   if (absl::Status status = staging_.Add(std::move(block)); !status.ok()) {
     COHORT_LOG(WARNING) << status.message() << "; fetched again, whole";
-    if (++damaged_ > kMaxDamagedBlocks) return Fail(status);
+    if (++damaged_ > kMaxDamagedBlocks) return Fail(&WeightFailures::damaged, status);
     RequestBlock(static_cast<uint32_t>(request.block), /*base=*/-1);
     return;
   }
@@ -259,10 +276,12 @@ void WeightFollower::Impl::HandleError(const v1::WeightError& error) {
   Request request;
   if (!TakeRequest(&request)) return;
   if (error.reason() != v1::WeightError::VERSION_GONE) {
-    return Fail(absl::InternalError(
-        absl::StrCat("learner at ", options_.learner, " refused a request: ", error.detail())));
+    return Fail(&WeightFailures::protocol,
+                absl::InternalError(absl::StrCat("learner at ", options_.learner,
+                                                 " refused a request: ", error.detail())));
   }
   gone_ = target_;
+  ++failures_.superseded;
   phase_ = Phase::kIdle;
   ++attempt_;
   FetchNewest();  // or with the announcement that must be on its way
@@ -283,11 +302,12 @@ absl::StatusOr<std::optional<int64_t>> WeightFollower::Impl::ApplyIfReady() {
   const absl::Duration pause = absl::Now() - start;
   absl::MutexLock lock(&mu_);
   if (!applied.ok()) {
-    Fail(applied);
+    Fail(&WeightFailures::damaged, applied);
     return applied;
   }
   held_ = target_;
   held_hash_ = staging_.held_hash();
+  sync_time_ = absl::Now() - target_announced_at_;
   phase_ = Phase::kIdle;
   v1::WeightRequest request;
   request.mutable_applied()->set_version(held_);
@@ -339,6 +359,14 @@ uint64_t WeightFollower::Impl::bytes_received() const {
   absl::MutexLock lock(&mu_);
   return bytes_received_;
 }
+WeightFailures WeightFollower::Impl::failures() const {
+  absl::MutexLock lock(&mu_);
+  return failures_;
+}
+absl::Duration WeightFollower::Impl::sync_time() const {
+  absl::MutexLock lock(&mu_);
+  return sync_time_;
+}
 
 // ---- the public face ----
 
@@ -359,5 +387,7 @@ int64_t WeightFollower::announced_version() const { return impl_->announced_vers
 std::string WeightFollower::held_hash() const { return impl_->held_hash(); }
 absl::Status WeightFollower::status() const { return impl_->status(); }
 uint64_t WeightFollower::bytes_received() const { return impl_->bytes_received(); }
+WeightFailures WeightFollower::failures() const { return impl_->failures(); }
+absl::Duration WeightFollower::sync_time() const { return impl_->sync_time(); }
 
 }  // namespace cohort

@@ -22,6 +22,16 @@
 
 namespace cohort {
 
+// Versions that were not applied, by what became of them.
+struct WeightFailures {
+  uint64_t superseded = 0;   // the learner no longer kept it when it was asked for
+  uint64_t interrupted = 0;  // the connection was lost while it was fetched
+  // These end following for good.
+  uint64_t damaged = 0;   // its bytes do not have its hashes, again and again
+  uint64_t refused = 0;   // it is of another model, or its manifest makes no sense
+  uint64_t protocol = 0;  // the learner sent what is no answer
+};
+
 class WeightFollower {
  public:
   struct Options {
@@ -57,6 +67,8 @@ class WeightFollower {
   std::string held_hash() const;      // weights_hash of held_version
   absl::Status status() const;        // not OK: following ended for good
   uint64_t bytes_received() const;    // block payload
+  WeightFailures failures() const;
+  absl::Duration sync_time() const;  // of held_version: from its announcement to its application
 
  private:
   class Impl;

@@ -63,6 +63,7 @@ class Worker {
   void Connect(const FieldMap& semantic);
   void OnWelcome(const v1::Welcome& welcome);
   absl::Status WaitForEnd();
+  void CountStreams();
   void DrainAll(absl::Duration limit, const std::string& reason);
   void SendScored(const absl::Status& status, ScoringJob job);
 
@@ -236,6 +237,7 @@ void Worker::SendScored(const absl::Status& status, ScoringJob job) {
 }
 
 absl::Status Worker::Serve() {
+  metrics_.Counter(metric::kRolloutGroups).RaiseTo(0);
   COHORT_LOG(INFO) << "model " << config_.model().path() << " in " << config_.model().dtype()
                    << ", metrics at http://" << http_->address() << "/metrics, learner "
                    << args_.learner;
@@ -255,6 +257,7 @@ absl::Status Worker::Serve() {
 
 absl::Status Worker::WaitForEnd() {
   for (;;) {
+    CountStreams();
     if (const int signal = stop_->Wait(kPoll); signal != 0) {
       DrainAll(kSignalDrain, absl::StrCat("signal ", signal));
       return absl::OkStatus();
@@ -275,7 +278,23 @@ absl::Status Worker::WaitForEnd() {
     }
     if (session_->ended()) return session_->Wait(absl::Now());
     COHORT_RETURN_IF_ERROR(loop_->status());
-    metrics_.Gauge(metric::kRolloutConnected).Set(session_->connected() ? 1 : 0);
+  }
+}
+
+void Worker::CountStreams() {
+  metrics_.Gauge(metric::kRolloutConnected).Set(session_->connected() ? 1 : 0);
+  metrics_.Counter(metric::kReconnects).RaiseTo(static_cast<double>(session_->reconnects()));
+  metrics_.Counter(metric::kWeightSyncBytes)
+      .RaiseTo(static_cast<double>(weights_->bytes_received()));
+  const WeightFailures failures = weights_->failures();
+  const std::pair<const char*, uint64_t> counts[] = {{"superseded", failures.superseded},
+                                                     {"interrupted", failures.interrupted},
+                                                     {"damaged", failures.damaged},
+                                                     {"refused", failures.refused},
+                                                     {"protocol", failures.protocol}};
+  for (const auto& [reason, count] : counts) {
+    metrics_.Counter(metric::kWeightSyncFailures, {{"reason", reason}})
+        .RaiseTo(static_cast<double>(count));
   }
 }
 
