@@ -1,12 +1,15 @@
 #include "common/rewards/sandbox.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +34,7 @@ namespace {
 constexpr int kNobody = 65534;
 constexpr size_t kMaxErrorBytes = 4096;
 constexpr uint64_t kMaxFileBytes = 16 << 20;
+constexpr uint64_t kMaxProcesses = 64;  // that it may have at once, threads included
 constexpr absl::Duration kStart = absl::Seconds(30);
 constexpr absl::Duration kLook = absl::Milliseconds(200);  // at most between two looks at its time
 
@@ -86,6 +90,33 @@ std::vector<char*> Pointers(std::vector<std::string>* texts) {
   return pointers;
 }
 
+// Since Linux 5.14 a user namespace has a count of processes of its own.
+bool NamespacesCountProcesses() {
+  utsname system;
+  int major = 0, minor = 0;
+  if (uname(&system) != 0 || std::sscanf(system.release, "%d.%d", &major, &minor) != 2) {
+    return false;
+  }
+  return major > 5 || (major == 5 && minor >= 14);
+}
+
+// Processes and threads of a user that this process can see. Else the kernel's limit counts them
+// all, not only those of one sandbox.
+uint64_t TasksOf(uid_t user) {
+  uint64_t tasks = 0;
+  DIR* const folder = opendir("/proc");
+  if (folder == nullptr) return 0;
+  while (const dirent* entry = readdir(folder)) {
+    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+    const std::string path = absl::StrCat("/proc/", entry->d_name, "/task");
+    struct stat status;
+    if (stat(path.c_str(), &status) != 0 || status.st_uid != user) continue;
+    tasks += status.st_nlink > 2 ? status.st_nlink - 2 : 1;  // a link per thread, besides its two
+  }
+  closedir(folder);
+  return tasks;
+}
+
 // A child with as many namespaces of its own as the kernel grants. Forks by the bare system call:
 // no handler of any library runs in the child.
 pid_t CloneChild(ChildSetup* setup) {
@@ -94,9 +125,12 @@ pid_t CloneChild(ChildSetup* setup) {
         syscall(SYS_clone, flags | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
   };
   constexpr uint64_t kOwn = CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC;
+  const uint64_t others = TasksOf(setup->drop_root ? kNobody : getuid());
   setup->own_processes = true;
   for (const uint64_t flags : {kOwn, kOwn | CLONE_NEWUSER, uint64_t{0}}) {
     if (flags == 0) setup->own_processes = false;
+    const bool own_count = (flags & CLONE_NEWUSER) != 0 && NamespacesCountProcesses();
+    setup->processes = kMaxProcesses + (own_count ? 0 : others);
     const pid_t pid = clone(flags);
     if (pid == 0) RunChild(*setup);
     if (pid > 0 || (errno != EPERM && errno != ENOSPC && errno != EINVAL)) return pid;

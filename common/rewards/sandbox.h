@@ -7,7 +7,8 @@
 //                namespace where the caller is not root. Left out where the kernel refuses.
 //   identity     nobody, where the caller is root
 //   Landlock     writes only below its folder. Left out where the kernel has none.
-//   rlimits      address space, CPU time, file size, open files, no core
+//   rlimits      address space of each process, 64 processes and threads more than its user had,
+//                CPU time, file size, open files, no core
 //   seccomp      no sockets, no namespaces, no tracing, no io_uring; always. So there is no network
 //                even where namespaces are refused.
 // It may read what the caller (or nobody) may read.

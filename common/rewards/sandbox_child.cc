@@ -128,13 +128,16 @@ constexpr int kRefused[] = {SYS_socket,
                             SYS_truncate,
                             SYS_pidfd_getfd,
                             SYS_open_by_handle_at};
-// Where the machine's other processes are in sight.
-constexpr int kRefusedSignals[] = {SYS_kill,
-                                   SYS_tkill,
-                                   SYS_tgkill,
-                                   SYS_rt_sigqueueinfo,
-                                   SYS_rt_tgsigqueueinfo,
-                                   SYS_pidfd_send_signal};
+// Without a process namespace the machine's other processes are in sight, and only its process
+// group holds what it started: nothing may leave that.
+constexpr int kRefusedAmongOthers[] = {SYS_kill,
+                                       SYS_tkill,
+                                       SYS_tgkill,
+                                       SYS_rt_sigqueueinfo,
+                                       SYS_rt_tgsigqueueinfo,
+                                       SYS_pidfd_send_signal,
+                                       SYS_setsid,
+                                       SYS_setpgid};
 
 class Filter {
  public:
@@ -168,7 +171,7 @@ void RefuseCalls(bool own_processes) {
   filter.Add(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS));
   for (const int call : kRefused) filter.Refuse(static_cast<uint32_t>(call), EPERM);
   if (!own_processes) {
-    for (const int call : kRefusedSignals) filter.Refuse(static_cast<uint32_t>(call), EPERM);
+    for (const int call : kRefusedAmongOthers) filter.Refuse(static_cast<uint32_t>(call), EPERM);
   }
   // clone3's flags are out of a filter's sight; without it the C library uses clone.
   filter.Refuse(SYS_clone3, ENOSYS);
@@ -193,10 +196,8 @@ void RunChild(const ChildSetup& setup) {
   Limit(RLIMIT_FSIZE, setup.file_bytes);
   Limit(RLIMIT_NOFILE, 64);
   Limit(RLIMIT_CORE, 0);
-  if (setup.drop_root) {
-    Limit(RLIMIT_NPROC, 256);
-    DropRoot();
-  }
+  Limit(RLIMIT_NPROC, setup.processes);
+  if (setup.drop_root) DropRoot();
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Fail("giving up privileges");
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // after the identity, which clears it
   RestrictWrites(setup.folder);

@@ -17,6 +17,7 @@ struct ChildSetup {
   uint64_t cpu_seconds = 0;
   uint64_t memory_bytes = 0;
   uint64_t file_bytes = 0;
+  uint64_t processes = 0;  // of its user, all of them together
   bool drop_root = false;
   bool own_processes = false;  // it is in a process namespace of its own
 };

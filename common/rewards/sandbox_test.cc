@@ -4,7 +4,16 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
@@ -63,6 +72,41 @@ TEST(SandboxTest, WhatAProgramLeavesBehindDoesNotHoldItUp) {
   EXPECT_EQ(result.end, End::kExited);
   EXPECT_EQ(result.output, "done\n");
   EXPECT_LT(absl::Now() - start, absl::Seconds(8));
+}
+
+// Processes with `mark` in their command line.
+int CountProcesses(const std::string& mark) {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream file(entry.path() / "cmdline", std::ios::binary);
+    const std::string line((std::istreambuf_iterator<char>(file)), {});
+    count += absl::StrContains(line, mark) ? 1 : 0;
+  }
+  return count;
+}
+
+TEST(SandboxTest, AForkBombEndsInTimeAndLeavesNoProcessBehind) {
+  const std::string mark = absl::StrCat("bomb-", getpid(), "-");
+  for (const char* bomb : {"f() { f & f & wait; }; f", "f() { while :; do (f) & done; }; f",
+                           "f() { (setsid sh -c \"sleep 1000; : $mark\" &); f & f; }; f"}) {
+    const absl::Time start = absl::Now();
+    RunScript(absl::StrCat("mark=", mark, "; ", bomb), absl::Seconds(1));
+    EXPECT_LT(absl::Now() - start, SandboxBound(absl::Seconds(1))) << bomb;
+    // Killed they are when RunScript returns; gone a moment later.
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (CountProcesses(mark) > 0 && absl::Now() < deadline) std::this_thread::yield();
+    EXPECT_EQ(CountProcesses(mark), 0) << bomb;
+  }
+}
+
+TEST(SandboxTest, TheNumberOfProcessesIsLimited) {
+  const SandboxResult result = RunScript(
+      "n=0; while [ $n -lt 2000 ]; do sleep 1000 & n=$((n+1)); echo $n; done", absl::Seconds(5));
+  const std::vector<std::string> lines = absl::StrSplit(result.output, '\n', absl::SkipEmpty());
+  int started = 0;
+  ASSERT_TRUE(!lines.empty() && absl::SimpleAtoi(lines.back(), &started)) << result.errors;
+  EXPECT_GT(started, 16) << "a few it may have";
+  EXPECT_LT(started, 2000);
 }
 
 TEST(SandboxTest, EndlessOutputIsCut) {
