@@ -55,7 +55,10 @@ absl::Status MapReward(const v1::RewardChoice& in, AlgorithmSpec* out) {
   return absl::OkStatus();
 }
 
-void MapL1(const v1::L1& in, ShapingSpec* out) { out->alpha = in.alpha(); }
+void MapL1(const v1::L1& in, ShapingSpec* out) {
+  out->alpha = in.alpha();
+  out->code_slope = in.code_slope();
+}
 
 void MapCosine(const v1::Cosine& in, ShapingSpec* out) {
   out->max_length = in.max_len();
@@ -196,6 +199,12 @@ ClipSpec MapClip(const v1::Clip& in) {
   return out;
 }
 
+DetachClipSpec MapDetachClip(const v1::DetachClip& in) {
+  DetachClipSpec out{in.min(), in.max(), {}};
+  if (in.has_mask()) out.mask = ClipSpec{in.mask().low(), in.mask().high(), {}, {}};
+  return out;
+}
+
 TrustSpec MapTrust(const v1::Trust& in) {
   TrustSpec out;
   switch (in.kind_case()) {
@@ -203,7 +212,7 @@ TrustSpec MapTrust(const v1::Trust& in) {
       out.clip = MapClip(in.clip());
       break;
     case v1::Trust::kDetachClip:
-      out.detach_clip = DetachClipSpec{in.detach_clip().min(), in.detach_clip().max(), {}};
+      out.detach_clip = MapDetachClip(in.detach_clip());
       break;
     case v1::Trust::kSoftGate:
       out.soft_gate = SoftGateSpec{in.soft_gate().tau_pos(), in.soft_gate().tau_neg()};

@@ -413,6 +413,10 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"algorithm.reward.shaping=[l1_exact,\tl1_max]", "keep one of them"},
         std::pair{"algorithm.reward.shaping=[{l1_exact:\t{min_tokens:\t9,\tmax_tokens:\t3}}]",
                   "shaping[0].max_tokens: expected at least 9"},
+        std::pair{"algorithm.reward.shaping=[{l1_exact:\t{code_slope:\ttrue}}]",
+                  "code_slope halves the slope of l1_max"},
+        std::pair{"algorithm.trust={detach_clip:\t{mask:\t{low:\t-1}}}",
+                  "algorithm.trust.detach_clip.mask: low and high must be >= 0; found -1 and 0.2"},
         std::pair{"algorithm.reward.sources=[random]", "set run.spurious: true"},
         std::pair{"algorithm.reward.sources=[majority_online]", "set run.spurious: true"},
         std::pair{"algorithm.reward.sources=[majority_offline]", "set run.spurious: true"},
@@ -596,6 +600,30 @@ TEST(AlgorithmTest, OnlyInferenceEntropySharpensLogits) {
   ASSERT_TRUE(options.has_value());
   EXPECT_EQ(options->steps, 3);
   EXPECT_EQ(options->threshold, 0.3);
+}
+
+TEST(AlgorithmTest, DetachClipMasksWhatAClipWouldDropWhereAsked) {
+  const auto mask = [](const std::string& options) {
+    const v1::RunConfig config =
+        Resolved(kSmall, {absl::StrCat("algorithm.trust={detach_clip: {", options, "}}")});
+    COHORT_EXPECT_OK(ValidateConfig(config));
+    return ToAlgorithmSpec(config)->trust.detach_clip->mask;
+  };
+  EXPECT_FALSE(mask("max: 5").has_value()) << "a choice, not a default";
+  const auto drops = mask("mask: {high: 0.28}");
+  ASSERT_TRUE(drops.has_value());
+  EXPECT_EQ(drops->low, 0.2);
+  EXPECT_EQ(drops->high, 0.28);
+}
+
+TEST(AlgorithmTest, L1MaxHasTheSlopeOfThePaperUnlessTheCodesIsAskedFor) {
+  const auto code_slope = [](const std::string& shaping) {
+    const v1::RunConfig config =
+        Resolved(kSmall, {absl::StrCat("algorithm.reward.shaping=[", shaping, "]")});
+    return ToAlgorithmSpec(config)->shaping[0].code_slope;
+  };
+  EXPECT_FALSE(code_slope("l1_max"));
+  EXPECT_TRUE(code_slope("{l1_max: {code_slope: true}}"));
 }
 
 TEST(AlgorithmTest, MapsTheDapoRecipe) {

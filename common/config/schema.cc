@@ -99,7 +99,8 @@ const FieldDescriptor* ShortFormOf(const Descriptor& message) {
 
 bool AbsentMeansOff(const FieldDescriptor& field) {
   return field.name() == "controller" || field.name() == "neg_seq_mask" ||
-         field.full_name() == "cohort.v1.RolloutSection.serial";
+         field.full_name() == "cohort.v1.RolloutSection.serial" ||
+         field.full_name() == "cohort.v1.DetachClip.mask";
 }
 
 std::string EnumValueText(const EnumValueDescriptor& value) {

@@ -260,6 +260,23 @@ TEST(AlgorithmSpec, DetachClipMustContainOne) {
   EXPECT_THAT(Validate(spec), StatusIs(kInvalid, HasSubstr("min <= 1 <= max")));
 }
 
+TEST(AlgorithmSpec, TheMaskOfDetachClipHasBoundsLikeAClip) {
+  AlgorithmSpec spec;
+  spec.trust.detach_clip = DetachClipSpec{0, 5, ClipSpec{0.2, -0.1, {}, {}}};
+  EXPECT_THAT(Validate(spec), StatusIs(kInvalid, HasSubstr("detach_clip.mask: low and high")));
+  spec.trust.detach_clip->mask = ClipSpec{0.2, 0.28, {}, {}};
+  COHORT_EXPECT_OK(Validate(spec));
+}
+
+TEST(AlgorithmSpec, OnlyL1MaxHasTheSlopeOfTheCode) {
+  AlgorithmSpec spec = Grpo();
+  spec.shaping = {ShapingSpec{Shaping::kL1Max}};
+  spec.shaping[0].code_slope = true;
+  COHORT_EXPECT_OK(Validate(spec));
+  spec.shaping[0].kind = Shaping::kL1Exact;
+  EXPECT_THAT(Validate(spec), StatusIs(kInvalid, HasSubstr("l1_exact has none")));
+}
+
 TEST(AlgorithmSpec, OffPolicyMasksNeedABound) {
   AlgorithmSpec spec = Grpo();
   spec.offpolicy.kind = OffPolicy::kIcepop;

@@ -83,6 +83,18 @@ absl::Status ValidateClip(const ClipSpec& clip) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateDetachClip(const DetachClipSpec& clip) {
+  if (!(clip.min <= 1 && 1 <= clip.max)) {
+    return Invalid("algorithm.trust.detach_clip: needs min <= 1 <= max; found min ", clip.min,
+                   ", max ", clip.max);
+  }
+  if (clip.mask && !(clip.mask->low >= 0 && clip.mask->high >= 0)) {
+    return Invalid("algorithm.trust.detach_clip.mask: low and high must be >= 0; found ",
+                   clip.mask->low, " and ", clip.mask->high);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateFraction(absl::string_view field, double value) {
   if (value > 0 && value <= 1) return absl::OkStatus();
   return Invalid(field, ": must lie in (0, 1]; found ", value);
@@ -90,10 +102,7 @@ absl::Status ValidateFraction(absl::string_view field, double value) {
 
 absl::Status ValidateTrustNumbers(const TrustSpec& trust) {
   if (trust.clip) COHORT_RETURN_IF_ERROR(ValidateClip(*trust.clip));
-  if (trust.detach_clip && !(trust.detach_clip->min <= 1 && 1 <= trust.detach_clip->max)) {
-    return Invalid("algorithm.trust.detach_clip: needs min <= 1 <= max; found min ",
-                   trust.detach_clip->min, ", max ", trust.detach_clip->max);
-  }
+  if (trust.detach_clip) COHORT_RETURN_IF_ERROR(ValidateDetachClip(*trust.detach_clip));
   if (trust.soft_gate && !(trust.soft_gate->tau_pos > 0 && trust.soft_gate->tau_neg > 0)) {
     return Invalid("algorithm.trust.soft_gate: tau_pos and tau_neg must be > 0");
   }
@@ -287,6 +296,12 @@ absl::Status ValidateShaping(const AlgorithmSpec& spec, const AlgorithmContext& 
     return Invalid(
         "algorithm.reward.shaping: l1_exact and l1_max each put a length into the prompt; keep "
         "one of them");
+  }
+  for (const ShapingSpec& shaping : spec.shaping) {
+    if (shaping.kind != Shaping::kL1Exact || !shaping.code_slope) continue;
+    return Invalid(
+        "algorithm.reward.shaping: code_slope halves the slope of l1_max; l1_exact has none to "
+        "halve");
   }
   const bool decays = count(Shaping::kSerialDecay) > 0;
   if (decays && !context.has_serial_groups) {

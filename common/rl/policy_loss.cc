@@ -35,16 +35,18 @@ TokenLoss SoftGateLoss(const SoftGateSpec& gate, double a, double ratio) {
   return {-a * 4 / tau * s, -a * 4 * s * (1 - s) * ratio};
 }
 
-bool DroppedByMask(const std::optional<ClipSpec>& mask, double a, double ratio) {
-  return mask && ((a > 0 && ratio > 1 + mask->high) || (a < 0 && ratio < 1 - mask->low));
-}
-
 // The clipped ratio is detached: every kept token has the gradient -clip(ratio) * A.
 TokenLoss DetachClipLoss(const DetachClipSpec& clip, double a, double ratio, double logprob) {
   TokenLoss out;
   out.clipped_low = ratio < clip.min;
   out.clipped_high = ratio > clip.max;
-  if (DroppedByMask(clip.mask, a, ratio)) return out;
+  if (clip.mask) {  // drops what PPO's clip would
+    const bool low = a < 0 && ratio < 1 - clip.mask->low;
+    const bool high = a > 0 && ratio > 1 + clip.mask->high;
+    out.clipped_low |= low;
+    out.clipped_high |= high;
+    if (low || high) return out;
+  }
   const double weight = std::clamp(ratio, clip.min, clip.max);
   out.loss = -weight * a * logprob;
   out.gradient = -weight * a;

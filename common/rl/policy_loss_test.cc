@@ -110,6 +110,7 @@ TEST(PolicyLoss, TheDetachedClipsMaskDropsWhatPpoWouldClip) {
   const PolicyLoss loss = Evaluate(spec, b);
   EXPECT_EQ(loss.d_logprob[0], 0);
   EXPECT_LT(loss.d_logprob[1], 0);
+  EXPECT_EQ(loss.stats.clipped_high, 1);
 }
 
 TEST(EdgeCaseOldLogprobMissing, TheRatioIsOneAndTheGradientThatOfPolicyGradient) {
