@@ -1,6 +1,8 @@
 // studies/recipes.yaml, which tests/slow runs: a claim of every recipe, and the same claim of the
 // same training without one part of it.
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -73,6 +75,7 @@ TEST_P(RecipeStudyTest, TheSameInequalityIsAskedOfBoth) {
   EXPECT_THAT(claim->expected(), Not(IsEmpty()));
   v1::StudyClaim moved = *claim;
   for (v1::StudyTerm& term : *moved.mutable_terms()) {
+    EXPECT_NE(term.arm(), without_->name()) << "moved, it would be compared with itself";
     if (term.arm() == with_->name()) term.set_arm(without_->name());
   }
   moved.set_name(other->name());
@@ -82,8 +85,51 @@ TEST_P(RecipeStudyTest, TheSameInequalityIsAskedOfBoth) {
   EXPECT_EQ(moved.SerializeAsString(), other->SerializeAsString());
 }
 
+// Else the verdict is there before anything is trained.
+TEST_P(RecipeStudyTest, NeitherClaimComparesANumberWithItself) {
+  for (const std::string& name : {GetParam(), absl::StrCat(GetParam(), "/without")}) {
+    const v1::StudyClaim* claim = FindClaim(study_, name);
+    ASSERT_NE(claim, nullptr);
+    std::set<std::pair<std::string, std::string>> numbers;
+    for (const v1::StudyTerm& term : claim->terms()) {
+      EXPECT_TRUE(numbers.emplace(term.arm(), term.metric()).second) << name << ": " << term.arm();
+    }
+  }
+}
+
+// Runs of one seed and one configuration are the same run.
+TEST_P(RecipeStudyTest, AnArmThatBothAreComparedWithIsNeitherOfThem) {
+  const v1::StudyClaim* claim = FindClaim(study_, GetParam());
+  ASSERT_NE(claim, nullptr);
+  for (const v1::StudyTerm& term : claim->terms()) {
+    const v1::StudyArm* fixed = FindArm(study_, term.arm());
+    ASSERT_NE(fixed, nullptr);
+    if (fixed->name() == with_->name() || !fixed->has_recipe()) continue;
+    COHORT_ASSERT_OK_AND_ASSIGN(const v1::RunConfig other,
+                                LoadResolvedConfig(fixed->recipe(), Settings(*fixed)));
+    for (const v1::StudyArm* own : {with_, without_}) {
+      COHORT_ASSERT_OK_AND_ASSIGN(const v1::RunConfig config,
+                                  LoadResolvedConfig(GetParam(), Settings(*own)));
+      EXPECT_TRUE(own->from() != fixed->from() || !DifferingFields(config, other).empty())
+          << fixed->name() << " is " << own->name();
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, RecipeStudyTest, testing::ValuesIn(Names()),
                          [](const auto& recipe) { return recipe.param; });
+
+// NAME and NAME/without; NAME/accuracy where a method must keep it.
+TEST(RecipeStudy, EveryClaimIsOfARecipe) {
+  COHORT_ASSERT_OK_AND_ASSIGN(const NamedStudy named, FindStudy("recipes"));
+  const std::vector<std::string> names = Names();
+  for (const v1::StudyClaim& claim : named.study.claims()) {
+    const size_t slash = claim.name().find('/');
+    EXPECT_THAT(names, testing::Contains(claim.name().substr(0, slash)));
+    if (slash == std::string::npos) continue;
+    EXPECT_THAT(claim.name().substr(slash), testing::AnyOf("/without", "/accuracy"));
+  }
+}
 
 }  // namespace
 }  // namespace cohort

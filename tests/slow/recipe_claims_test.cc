@@ -23,10 +23,21 @@ namespace {
 
 constexpr char kStudy[] = "recipes";
 constexpr char kWithout[] = "/without";
+constexpr char kAccuracy[] = "/accuracy";
 
 std::vector<std::string> Names() {
   std::vector<std::string> names;
   for (const Recipe& recipe : Recipes()) names.push_back(recipe.name);
+  return names;
+}
+
+// Recipes whose claim would be worth nothing if it cost accuracy.
+std::vector<std::string> NamesWithAccuracy() {
+  std::vector<std::string> names = Names();
+  const auto study = FindStudy(kStudy);
+  std::erase_if(names, [&](const std::string& name) {
+    return !study.ok() || FindClaim(study->study, absl::StrCat(name, kAccuracy)) == nullptr;
+  });
   return names;
 }
 
@@ -70,7 +81,16 @@ TEST_P(RecipeClaims, FailsWithoutItsTerm) {
   EXPECT_EQ(result.verdict, Verdict::kFails) << "value " << result.mean;
 }
 
+class RecipeCosts : public RecipeClaims {};
+
+TEST_P(RecipeCosts, AreNoAccuracy) {
+  COHORT_ASSERT_OK_AND_ASSIGN(const ClaimResult result, Judge(absl::StrCat(GetParam(), kAccuracy)));
+  EXPECT_EQ(result.verdict, Verdict::kHolds) << "value " << result.mean;
+}
+
 INSTANTIATE_TEST_SUITE_P(All, RecipeClaims, testing::ValuesIn(Names()),
+                         [](const auto& recipe) { return recipe.param; });
+INSTANTIATE_TEST_SUITE_P(All, RecipeCosts, testing::ValuesIn(NamesWithAccuracy()),
                          [](const auto& recipe) { return recipe.param; });
 
 }  // namespace
