@@ -20,6 +20,13 @@ void AppendCounts(const char* title, const google::protobuf::Map<std::string, in
   absl::StrAppend(out, "\n");
 }
 
+void AppendImbalance(const v1::StatusReply& reply, std::string* out) {
+  const auto imbalance = reply.ordinals().find("imbalance");
+  if (imbalance == reply.ordinals().end() || imbalance->second == 0) return;
+  absl::StrAppendFormat(out, "%-12sledger_imbalance: %d prompts are in no state, see the log\n",
+                        "ALERT", imbalance->second);
+}
+
 void AppendMetrics(const v1::StatusReply& reply, std::string* out) {
   absl::StrAppendFormat(out, "%-12s", "last step");
   for (const char* key : {metric::kRewardMean, metric::kEntropy, metric::kPpoKl,
@@ -54,6 +61,7 @@ std::string StatusText(const v1::StatusReply& reply) {
           ? ""
           : absl::StrCat(", left ", DurationText(absl::Seconds(reply.seconds_left()))));
   AppendCounts("prompts", reply.ordinals(), &out);
+  AppendImbalance(reply, &out);
   AppendCounts("deliveries", reply.deliveries(), &out);
   AppendMetrics(reply, &out);
   if (!reply.http_address().empty()) {

@@ -34,6 +34,15 @@ TEST(StatusTextTest, IsOneScreenWithEveryWorker) {
   EXPECT_THAT(text, testing::Not(HasSubstr("stale")));
 }
 
+TEST(StatusTextTest, ALedgerThatDoesNotBalanceIsAnAlert) {
+  v1::StatusReply reply;
+  (*reply.mutable_ordinals())["imbalance"] = 0;
+  EXPECT_THAT(StatusText(reply), testing::Not(HasSubstr("ALERT")));
+  (*reply.mutable_ordinals())["imbalance"] = -2;
+  EXPECT_THAT(StatusText(reply), AllOf(HasSubstr("ALERT       ledger_imbalance: -2 prompts"),
+                                       HasSubstr("imbalance -2")));
+}
+
 TEST(StatusTextTest, AnEmptyReplyIsStillAScreen) {
   EXPECT_THAT(StatusText(v1::StatusReply()), HasSubstr("step 0 of 0"));
 }

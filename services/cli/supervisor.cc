@@ -18,6 +18,11 @@ extern char** environ;
 namespace cohort {
 namespace {
 
+// For the kernel to end what was killed. Longer takes only a process that hangs in a device or a
+// file system; it ends when that lets go of it, and nobody can do more.
+constexpr absl::Duration kKilledWithin = absl::Seconds(10);
+constexpr absl::Duration kLook = absl::Milliseconds(200);
+
 // Everything a child needs, made before the fork: after it only system calls follow.
 struct Prepared {
   std::vector<std::string> strings;
@@ -150,7 +155,7 @@ absl::Status Supervisor::Start(const ChildSpec& spec) {
   if (pid == 0) RunChild(prepared);
   setpgid(pid, pid);  // both sides do it: whoever comes first
   if (const int error = ExecError(&prepared); error != 0) {
-    waitpid(pid, nullptr, 0);
+    waitpid(pid, nullptr, 0);  // bounded: all that the child does after its report is _exit
     return ErrnoStatus(error, absl::StrCat("cannot start ", spec.name, ": ", spec.argv[0]));
   }
   children_[spec.name] = {pid, absl::Now()};
@@ -196,21 +201,25 @@ bool Supervisor::AnyRunning(const std::vector<std::string>& names) const {
 bool Supervisor::Stop(const std::vector<std::string>& names, absl::Duration grace,
                       SignalGate* gate) {
   Signal(names, SIGTERM);
-  const absl::Time deadline = absl::Now() + grace;
+  absl::Time deadline = absl::Now() + grace;
   bool killed = false;
   for (Reap(); AnyRunning(names); Reap()) {
     const absl::Duration left = deadline - absl::Now();
-    const bool at_once = SignalGate::IsStop(gate->Wait(std::min(left, absl::Milliseconds(200))));
-    if (killed || (!at_once && left > absl::ZeroDuration())) continue;
+    const bool at_once = SignalGate::IsStop(gate->Wait(std::min(left, kLook)));
+    if (left > absl::ZeroDuration() && (killed || !at_once)) continue;
+    if (killed) break;
     Signal(names, SIGKILL);
     killed = true;
+    deadline = absl::Now() + kKilledWithin;
   }
   return !killed;
 }
 
 void Supervisor::KillAndReap() {
   Signal(Running(), SIGKILL);
-  for (const auto& [name, child] : children_) waitpid(child.pid, nullptr, 0);
+  SignalGate gate;  // so that the end of a child wakes us
+  const absl::Time deadline = absl::Now() + kKilledWithin;
+  for (Reap(); !children_.empty() && absl::Now() < deadline; Reap()) gate.Wait(kLook);
   children_.clear();
 }
 

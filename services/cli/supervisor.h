@@ -73,7 +73,9 @@ class Supervisor {
   pid_t PidOf(const std::string& name) const;  // 0: not running
 
   // SIGTERM to those of `names` that run, then waits until all are gone; after `grace`, or at once
-  // when a stop signal arrives at `gate`, SIGKILL. True when none had to be killed.
+  // when a stop signal arrives at `gate`, SIGKILL. True when none had to be killed. One that the
+  // kernel does not end within ten seconds of SIGKILL (it hangs in a device or a file system) is
+  // still Running.
   bool Stop(const std::vector<std::string>& names, absl::Duration grace, SignalGate* gate);
 
  private:
