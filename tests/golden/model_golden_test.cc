@@ -33,6 +33,15 @@ json ReadGolden(const std::string& name) {
   return text.ok() ? json::parse(*text) : json();
 }
 
+// The references hold for these weights only.
+void ExpectSameWeights(const std::string& folder, const json& golden) {
+  const std::string path = folder + "/model.safetensors";
+  const auto weights = ReadFile(path);
+  ASSERT_THAT(weights, IsOk());
+  ASSERT_EQ(Sha256Hex(*weights), golden["weights_sha256"].get<std::string>())
+      << path << " is not the model that make_golden.py saw: make the golden files anew";
+}
+
 // Hidden states of one sequence.
 at::Tensor Hidden(const CausalLm& model, const std::vector<int64_t>& tokens) {
   const c10::InferenceMode no_graph;
@@ -88,6 +97,7 @@ class TinyGoldenTest : public testing::TestWithParam<std::string> {
       command += " '" + argument.get<std::string>() + "'";
     }
     ASSERT_EQ(std::system((command + " > /dev/null").c_str()), 0) << command;
+    ExpectSameWeights(model_folder(), golden_);
   }
   std::string model_folder() const { return folder_.path() + "/model"; }
 
@@ -135,6 +145,8 @@ class SmolGoldenTest : public testing::Test {
       GTEST_SKIP() << folder << " is missing: run scripts/setup-model smollm2";
     }
     golden_ = ReadGolden("smollm2");
+    ExpectSameWeights(folder, golden_);
+    if (HasFatalFailure()) return;
     COHORT_ASSERT_OK_AND_ASSIGN(model_, CausalLm::Load(folder, {}));
   }
   json golden_;
