@@ -22,6 +22,8 @@ constexpr int kMaxAttempts = 6;
 constexpr size_t kMaxCallBytes = kMaxMessageBytes - (64 << 10);
 // After a deadline, for gRPC to say so by itself.
 constexpr absl::Duration kGrace = absl::Seconds(2);
+// For gRPC to end a call that was cancelled, which it does alone, whatever the peer does.
+constexpr absl::Duration kCancelled = absl::Minutes(1);
 
 RewardVerdict Unscorable(const char* cause, const std::string& note) {
   return {Outcome::kUnscorable, 0, note, cause};
@@ -82,11 +84,14 @@ struct ServiceScorer::Call {
                          });
   }
   // The attempt's status. gRPC ends a call at its deadline, and what is late all the same at once
-  // when it is cancelled.
+  // when it is cancelled. If it did not, nobody could free what it still borrows: a bug, not
+  // weather.
   absl::Status Wait(absl::Time deadline) const {
     if (!attempt->done.WaitForNotificationWithDeadline(deadline + kGrace)) {
       attempt->context.TryCancel();
-      attempt->done.WaitForNotification();
+      COHORT_CHECK(attempt->done.WaitForNotificationWithTimeout(kCancelled))
+          << "gRPC did not end a call to a reward service that was cancelled " << kCancelled
+          << " ago";
     }
     return attempt->status;
   }
