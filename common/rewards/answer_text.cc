@@ -14,7 +14,8 @@ namespace {
 
 using Text = std::optional<std::string>;
 
-constexpr size_t kBoxWindow = 100;  // characters; as JudgeDapo
+constexpr size_t kBoxWindow = 100;   // characters; as JudgeDapo
+constexpr size_t kMaxSpelled = 256;  // bytes; the search takes up to so many steps per byte of text
 
 Text ReadMath(absl::string_view completion) { return ExtractBoxed(completion); }
 Text ReadGsm8k(absl::string_view completion) { return ExtractGsm8kStrict(completion, kNoWindow); }
@@ -68,6 +69,19 @@ Text ReadAnswer(absl::string_view verifier, absl::string_view completion) {
   if (!found) return std::nullopt;
   const absl::string_view answer = absl::StripAsciiWhitespace(*found);
   return answer.empty() ? std::nullopt : Text(std::string(answer));
+}
+
+std::vector<uint8_t> TokensSpelling(absl::string_view text, absl::Span<const size_t> ends,
+                                    absl::string_view answer) {
+  const size_t begin = answer.size() <= kMaxSpelled ? text.rfind(answer) : absl::string_view::npos;
+  if (begin == absl::string_view::npos) return {};
+  std::vector<uint8_t> mask;
+  size_t start = 0;
+  for (const size_t end : ends) {
+    mask.push_back(end > begin && start < begin + answer.size() ? 1 : 0);
+    start = end;
+  }
+  return mask;
 }
 
 std::string WriteAnswer(absl::string_view verifier, absl::string_view answer) {

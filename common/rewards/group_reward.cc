@@ -1,7 +1,9 @@
 #include "common/rewards/group_reward.h"
 
 #include <algorithm>
+#include <memory>
 
+#include "absl/strings/match.h"
 #include "common/rewards/answer.h"
 #include "common/rewards/answer_text.h"
 #include "common/rl/signals.h"
@@ -13,69 +15,98 @@ constexpr size_t kChunks = 4;  // of a response
 
 bool TakesPart(const GroupAnswer& answer) { return answer.row->finish != FinishReason::kAborted; }
 
-bool Equivalent(const std::string& a, const std::string& b) { return AnswersEqual(a, b); }
-
 RewardVerdict Value(double value) { return {Outcome::kValue, value, ""}; }
 
-std::vector<Answer> AnswersOf(absl::Span<const GroupAnswer> answers, bool with_votes) {
-  std::vector<Answer> out;
-  for (const GroupAnswer& answer : answers) {
-    if (!TakesPart(answer) || answer.row->role == RowRole::kBaseline) continue;
-    if (with_votes || answer.row->role == RowRole::kTrain) out.push_back(answer.answer);
-  }
-  return out;
+bool IsTrained(const GroupAnswer& answer) {
+  return TakesPart(answer) && answer.row->role == RowRole::kTrain;
 }
 
-// 1 where the data source's own verifier would accept the label as gold, else 0.
-double Agrees(const Verifier* verifier, const RewardPrompt& prompt, const GroupAnswer& answer,
-              const Answer& label) {
-  if (!label || !answer.answer) return 0;
-  if (*answer.answer == *label) return 1;
-  if (verifier == nullptr) return Equivalent(*answer.answer, *label) ? 1 : 0;
-  RewardInput input;
-  input.prompt = WithAnswer(prompt, *label);
-  input.completion = answer.completion;
-  return verifier->Verify(input).outcome == Outcome::kCorrect ? 1 : 0;
+// Canonical forms of the rows that are trained on.
+std::vector<Answer> TrainedForms(absl::Span<const GroupAnswer> answers) {
+  std::vector<Answer> forms;
+  for (const GroupAnswer& answer : answers) {
+    if (IsTrained(answer)) forms.push_back(answer.canonical);
+  }
+  return forms;
+}
+
+// Rows that may vote: the first `n_votes` of those that are no baseline.
+std::vector<const GroupAnswer*> Voters(absl::Span<const GroupAnswer> answers, int64_t n_votes) {
+  std::vector<const GroupAnswer*> voters;
+  for (const GroupAnswer& answer : answers) {
+    if (n_votes > 0 && static_cast<int64_t>(voters.size()) == n_votes) break;
+    if (TakesPart(answer) && answer.row->role != RowRole::kBaseline) voters.push_back(&answer);
+  }
+  return voters;
+}
+
+// The label is an answer as somebody wrote it, also where canonical forms vote.
+Vote HoldVote(const GroupSourceOptions& options, uint64_t seed,
+              absl::Span<const GroupAnswer> answers) {
+  const std::vector<const GroupAnswer*> voters = Voters(answers, options.n_votes);
+  std::vector<Answer> votes;
+  for (const GroupAnswer* voter : voters) {
+    votes.push_back(options.merge_equivalent ? voter->canonical : voter->answer);
+  }
+  VoteOptions vote_options;
+  vote_options.tie = options.tie;
+  vote_options.seed = seed;
+  Vote vote = MajorityVote(votes, vote_options);
+  if (!vote.label) return vote;
+  const auto first = std::find(votes.begin(), votes.end(), vote.label);
+  vote.label = voters[static_cast<size_t>(first - votes.begin())]->answer;
+  return vote;
+}
+
+// Where the data source's verifier compares answers with a gold one, it says whether an answer
+// agrees with the label. Others run the answer or take the gold for a pattern: canonical forms.
+std::unique_ptr<Verifier> ComparingVerifier(const std::string& reward) {
+  if (!absl::StartsWith(reward, "rule_") || reward == "rule_regex") return nullptr;
+  auto verifier = MakeVerifier(reward, {});
+  return verifier.ok() ? *std::move(verifier) : nullptr;
 }
 
 void ScoreMajority(const GroupSourceOptions& options, const RewardPrompt& prompt,
                    absl::Span<const GroupAnswer> answers, GroupVerdicts* out,
                    std::map<std::string, double>* signals) {
-  std::vector<Answer> votes = AnswersOf(answers, /*with_votes=*/true);
-  if (options.n_votes > 0 && votes.size() > static_cast<size_t>(options.n_votes)) {
-    votes.resize(static_cast<size_t>(options.n_votes));
-  }
-  VoteOptions vote_options;
-  if (options.merge_equivalent) vote_options.merge = Equivalent;
-  vote_options.tie = options.tie;
-  vote_options.seed = options.seed ^ prompt.group_id;
-  const Vote vote = MajorityVote(votes, vote_options);
+  const Vote vote = HoldVote(options, options.seed ^ prompt.group_id, answers);
   out->label = vote.label;
   (*signals)[kMajorityRatio] = vote.ratio;
-  const auto verifier = MakeVerifier(prompt.reward, {});
+  std::vector<Answer> read;
   for (const GroupAnswer& answer : answers) {
-    out->rows.push_back(
-        Value(Agrees(verifier.ok() ? verifier->get() : nullptr, prompt, answer, vote.label)));
+    // Of a row that only votes nothing is asked.
+    const bool asked = TakesPart(answer) && answer.row->role != RowRole::kVote;
+    read.push_back(asked ? answer.answer : std::nullopt);
+  }
+  const auto verifier = ComparingVerifier(prompt.reward);
+  RewardInput input;
+  if (vote.label) input.prompt = WithAnswer(prompt, *vote.label);
+  const Answer canonical = vote.label ? Answer(CanonicalAnswer(*vote.label)) : std::nullopt;
+  const auto agrees = [&](size_t i) {
+    if (verifier == nullptr) return answers[i].canonical == canonical;
+    input.completion = answers[i].completion;
+    return verifier->Verify(input).outcome == Outcome::kCorrect;
+  };
+  for (const double reward : LabelRewards(read, vote.label, agrees)) {
+    out->rows.push_back(Value(reward));
   }
 }
 
 // A greedy row joins no cluster: it earns the share of the others that say the same.
-double ShareOf(const Answer& answer, absl::Span<const Answer> answers) {
-  if (!answer || answers.empty()) return 0;
-  const auto same = std::count_if(answers.begin(), answers.end(), [&](const Answer& other) {
-    return other && Equivalent(*other, *answer);
-  });
-  return static_cast<double>(same) / static_cast<double>(answers.size());
+double ShareOf(const Answer& form, absl::Span<const Answer> forms) {
+  if (!form || forms.empty()) return 0;
+  return static_cast<double>(std::count(forms.begin(), forms.end(), form)) /
+         static_cast<double>(forms.size());
 }
 
 void ScoreFrequency(const GroupSourceOptions& options, absl::Span<const GroupAnswer> answers,
-                    GroupVerdicts* out) {
-  const std::vector<Answer> trained = AnswersOf(answers, /*with_votes=*/false);
-  const std::vector<double> rewards = SemanticFrequencyRewards(trained, options.gate, Equivalent);
+                    const SemanticClusters& clusters, GroupVerdicts* out) {
+  const std::vector<Answer> trained = TrainedForms(answers);
+  const std::vector<double> rewards = SemanticFrequencyRewards(trained, clusters, options.gate);
   size_t next = 0;
   for (const GroupAnswer& answer : answers) {
-    const bool trains = TakesPart(answer) && answer.row->role == RowRole::kTrain;
-    out->rows.push_back(Value(trains ? rewards[next++] : ShareOf(answer.answer, trained)));
+    out->rows.push_back(
+        Value(IsTrained(answer) ? rewards[next++] : ShareOf(answer.canonical, trained)));
   }
 }
 
@@ -129,13 +160,13 @@ bool NeedsEntropy(GroupSource source) {
 
 GroupVerdicts ScoreGroupSource(const GroupSourceOptions& options, const RewardPrompt& prompt,
                                absl::Span<const GroupAnswer> answers,
+                               const SemanticClusters& clusters,
                                std::map<std::string, double>* signals) {
   GroupVerdicts out;
   if (options.source == GroupSource::kMajorityOnline) {
     ScoreMajority(options, prompt, answers, &out, signals);
   } else if (options.source == GroupSource::kSemanticFrequency) {
-    ScoreFrequency(options, answers, &out);
-    AddClusterSignals(answers, signals);
+    ScoreFrequency(options, answers, clusters, &out);
   } else {
     for (const GroupAnswer& answer : answers) {
       out.rows.push_back(ScoreConfidence(options, answer));
@@ -148,10 +179,21 @@ GroupVerdicts ScoreGroupSource(const GroupSourceOptions& options, const RewardPr
   return out;
 }
 
-void AddClusterSignals(absl::Span<const GroupAnswer> answers,
-                       std::map<std::string, double>* signals) {
-  const SemanticClusters clusters =
-      ClusterAnswers(AnswersOf(answers, /*with_votes=*/false), Equivalent);
+void AddCanonicalForms(std::vector<GroupAnswer>* answers) {
+  for (GroupAnswer& answer : *answers) {
+    if (answer.answer) answer.canonical = CanonicalAnswer(*answer.answer);
+  }
+}
+
+bool ComparesAnswers(GroupSource source) {
+  return source == GroupSource::kMajorityOnline || source == GroupSource::kSemanticFrequency;
+}
+
+SemanticClusters ClusterByValue(absl::Span<const GroupAnswer> answers) {
+  return ClusterAnswers(TrainedForms(answers));
+}
+
+void AddClusterSignals(const SemanticClusters& clusters, std::map<std::string, double>* signals) {
   (*signals)[kSemanticClusters] = static_cast<double>(clusters.members.size());
   (*signals)[kSemanticEntropy] = clusters.entropy;
 }

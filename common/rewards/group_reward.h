@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +43,7 @@ struct GroupAnswer {
   const Row* row = nullptr;
   std::string completion;
   Answer answer;                     // as the data source's verifier reads it
+  Answer canonical;                  // the text that answers of its value share; AddCanonicalForms
   std::vector<uint8_t> answer_mask;  // kAnswer: the row's tokens that spell it; else empty
 };
 
@@ -53,13 +56,22 @@ struct GroupVerdicts {
   Answer label;                     // majority_online
 };
 
-// Adds what it comes upon to `signals` (common/rl/signals.h).
+// Once per row: whatever compares answers by value compares these texts. Only votes and clusters
+// need them.
+void AddCanonicalForms(std::vector<GroupAnswer>* answers);
+bool ComparesAnswers(GroupSource source);
+
+// The answers of the rows that are trained on, those of one value together.
+SemanticClusters ClusterByValue(absl::Span<const GroupAnswer> answers);
+
+// `clusters`: of the same answers; semantic_frequency alone looks at them. Adds what it comes upon
+// to `signals` (common/rl/signals.h). Time linear in the answers' bytes, whatever they hold.
 GroupVerdicts ScoreGroupSource(const GroupSourceOptions& options, const RewardPrompt& prompt,
                                absl::Span<const GroupAnswer> answers,
+                               const SemanticClusters& clusters,
                                std::map<std::string, double>* signals);
 
-// semantic_clusters and semantic_entropy of the rows that are trained on.
-void AddClusterSignals(absl::Span<const GroupAnswer> answers,
-                       std::map<std::string, double>* signals);
+// semantic_clusters and semantic_entropy.
+void AddClusterSignals(const SemanticClusters& clusters, std::map<std::string, double>* signals);
 
 }  // namespace cohort

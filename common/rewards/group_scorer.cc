@@ -5,19 +5,15 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/status_macros.h"
+#include "common/base/verifier_names.h"
 #include "common/rewards/answer_text.h"
 #include "common/rl/signals.h"
 
 namespace cohort {
 namespace {
-
-bool IsRule(const std::string& name) {
-  return name == kTaskReward || absl::StartsWith(name, "rule_") || name == "code_tests";
-}
 
 absl::StatusOr<std::vector<RewardInput>> MakeInputs(
     const Tokenizer& tokenizer, const std::shared_ptr<const RewardPrompt>& prompt,
@@ -51,15 +47,7 @@ absl::StatusOr<std::vector<uint8_t>> Locate(const Tokenizer& tokenizer, const Ro
   COHORT_ASSIGN_OR_RETURN(const std::string rest, decoder.Finish());
   text += rest;
   if (!ends.empty()) ends.back() = text.size();
-  const size_t begin = text.rfind(answer);
-  if (begin == std::string::npos) return std::vector<uint8_t>();
-  std::vector<uint8_t> mask;
-  size_t start = 0;
-  for (const size_t end : ends) {
-    mask.push_back(end > begin && start < begin + answer.size() ? 1 : 0);
-    start = end;
-  }
-  return mask;
+  return TokensSpelling(text, ends, answer);
 }
 
 void MarkUnscorable(const std::string& name, const std::string& why, Row* row) {
@@ -73,6 +61,7 @@ absl::StatusOr<std::unique_ptr<GroupScorer>> GroupScorer::Create(
     std::vector<ScoredComponent> components, const GroupScorerOptions& options) {
   std::unique_ptr<GroupScorer> scorer(new GroupScorer());
   scorer->reward_free_ = components.empty();
+  scorer->cluster_ = scorer->compare_ = options.cluster;
   if (components.empty()) components.push_back({{kTaskReward, 1, {}}, std::nullopt});
   std::vector<RewardComponent> rows;
   for (ScoredComponent& component : components) {
@@ -81,14 +70,16 @@ absl::StatusOr<std::unique_ptr<GroupScorer>> GroupScorer::Create(
       component.group->seed = options.run_seed;
       scorer->needs_entropy_ = scorer->needs_entropy_ || NeedsEntropy(component.group->source);
       scorer->locate_ = scorer->locate_ || component.group->span == EntropySpan::kAnswer;
+      const GroupSource source = component.group->source;
+      scorer->compare_ = scorer->compare_ || ComparesAnswers(source);
+      scorer->cluster_ = scorer->cluster_ || source == GroupSource::kSemanticFrequency;
       continue;
     }
     rows.push_back(component.row);
-    if (!IsRule(name) || component.row.inverse) continue;
+    if (!IsRuleReward(name) || component.row.inverse) continue;
     if (!scorer->judged_ && name != kTaskReward) scorer->reader_ = name;
     scorer->judged_ = true;
   }
-  scorer->cluster_ = options.cluster;
   if (!rows.empty()) {
     COHORT_ASSIGN_OR_RETURN(scorer->rows_,
                             RewardSet::Create(std::move(rows), options.run_seed, options.rewards));
@@ -153,6 +144,7 @@ absl::StatusOr<std::vector<GroupAnswer>> GroupScorer::ReadAnswers(
     }
     answers.push_back(std::move(answer));
   }
+  if (compare_) AddCanonicalForms(&answers);
   return answers;
 }
 
@@ -167,6 +159,7 @@ void GroupScorer::DescribeLabel(const RewardPrompt& prompt, const GroupVerdicts&
   }
   if (known == 0) return;
   group->signals[kRewardAccuracy] = agreed / known;
+  if (prompt.reward == "code_tests") return;  // a label is no program to run here
   RewardInput label;
   label.prompt = std::make_shared<RewardPrompt>(prompt);
   if (verdicts.label) label.completion = WriteAnswer(prompt.reward, *verdicts.label);
@@ -177,12 +170,14 @@ void GroupScorer::DescribeLabel(const RewardPrompt& prompt, const GroupVerdicts&
 
 void GroupScorer::AddGroupSources(const RewardPrompt& prompt,
                                   const std::vector<GroupAnswer>& answers, Group* group) {
+  const SemanticClusters clusters = cluster_ ? ClusterByValue(answers) : SemanticClusters();
+  if (cluster_) AddClusterSignals(clusters, &group->signals);
   size_t column = 0;
   for (size_t c = 0; c < components_.size(); column += widths_[c++]) {
     const ScoredComponent& component = components_[c];
     if (!component.group) continue;
     const GroupVerdicts verdicts =
-        ScoreGroupSource(*component.group, prompt, answers, &group->signals);
+        ScoreGroupSource(*component.group, prompt, answers, clusters, &group->signals);
     if (component.group->source == GroupSource::kMajorityOnline) {
       DescribeLabel(prompt, verdicts, group);
     }
@@ -249,7 +244,6 @@ absl::StatusOr<std::vector<RowReward>> GroupScorer::Score(
                           ReadAnswers(tokenizer, *prompt, inputs, *group));
   for (size_t i = 0; i < group->rows.size(); ++i) group->rows[i].no_answer = !answers[i].answer;
   AddGroupSources(*prompt, answers, group);
-  if (cluster_) AddClusterSignals(answers, &group->signals);
   const auto target = prompt->columns.find(kTargetTokens);
   if (target != prompt->columns.end() && target->is_number()) {
     group->signals[kTargetTokens] = target->get<double>();

@@ -71,7 +71,8 @@ class GroupScorer {
   bool reward_free_ = false;  // no source at all: verdicts are shown, and none is needed
   bool judged_ = false;       // some source of the reward judges against the truth
   bool locate_ = false;       // some source wants to know which tokens spell the answer
-  bool cluster_ = false;
+  bool cluster_ = false;      // some source or a gate looks at clusters of answers
+  bool compare_ = false;      // some source compares answers by value
   bool needs_entropy_ = false;
   std::unique_ptr<RewardSet> rows_;   // the row-by-row components, in order; null: none
   std::unique_ptr<RewardSet> truth_;  // the data source's own verifier

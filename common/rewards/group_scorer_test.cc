@@ -35,6 +35,13 @@ TEST(AnswerTextTest, WhatIsWrittenIsReadAgain) {
   }
 }
 
+TEST(AnswerTextTest, TokensThatTouchTheLastOccurrenceSpellIt) {
+  const std::vector<size_t> ends = {1, 3, 4, 6};  // "1", "2 ", "1", "23"
+  EXPECT_THAT(TokensSpelling("12 123", ends, "12"), ElementsAre(0, 0, 1, 1));
+  EXPECT_THAT(TokensSpelling("12 123", ends, "3"), ElementsAre(0, 0, 0, 1));
+  EXPECT_THAT(TokensSpelling("12 123", ends, "4"), testing::IsEmpty());
+}
+
 class GroupScorerTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -120,6 +127,22 @@ TEST_F(GroupScorerTest, EquivalentAnswersCanVoteTogether) {
   };
   EXPECT_THAT(score(true), ElementsAre(1, 1, 0, 0, 1));
   EXPECT_THAT(score(false), ElementsAre(0, 0, 1, 1, 0));
+}
+
+// Whoever agrees with a label is compared with it: it is neither matched as a pattern nor run.
+TEST_F(GroupScorerTest, ALabelIsNoPatternAndNoProgram) {
+  const auto rewards = [&](const std::string& reward, const json& columns, Group group) {
+    const auto scorer = *GroupScorer::Create({Source("majority_online", {})}, {});
+    const auto prompt = *MakeRewardPrompt(columns.dump(), reward, 1);
+    EXPECT_THAT(scorer->Score(*tokenizer_, prompt, &group), IsOk());
+    return Rewards(group);
+  };
+  EXPECT_THAT(rewards("rule_regex", json::object(), GroupOf({".*", "7", ".*"})),
+              ElementsAre(1, 0, 1));
+  EXPECT_THAT(
+      rewards("code_tests", {{"tests", "pass"}}, GroupOf({"print(1)", "print(2)", "print(1)"})),
+      ElementsAre(1, 0, 1))
+      << "all three pass the tests";
 }
 
 TEST_F(GroupScorerTest, WithoutATruthNothingIsSaidAboutIt) {

@@ -20,12 +20,12 @@ struct Candidate {
 };
 
 // Candidates in order of first appearance.
-std::vector<Candidate> CountVotes(absl::Span<const Answer> answers, const AnswerEquality& equal) {
+std::vector<Candidate> CountVotes(absl::Span<const Answer> answers) {
   std::vector<Candidate> candidates;
   for (const Answer& answer : answers) {
     if (!HasAnswer(answer)) continue;
     const auto it = std::find_if(candidates.begin(), candidates.end(),
-                                 [&](const Candidate& c) { return Same(equal, c.label, *answer); });
+                                 [&](const Candidate& c) { return c.label == *answer; });
     if (it == candidates.end()) {
       candidates.push_back({*answer, 1});
     } else {
@@ -58,7 +58,7 @@ bool GateOpen(const GateSpec& gate, const SemanticClusters& clusters) {
 }  // namespace
 
 Vote MajorityVote(absl::Span<const Answer> answers, const VoteOptions& options) {
-  const std::vector<Candidate> candidates = CountVotes(answers, options.merge);
+  const std::vector<Candidate> candidates = CountVotes(answers);
   std::vector<size_t> winners;
   Vote vote;
   for (size_t i = 0; i < candidates.size(); ++i) {
@@ -76,10 +76,12 @@ Vote MajorityVote(absl::Span<const Answer> answers, const VoteOptions& options) 
 }
 
 std::vector<double> LabelRewards(absl::Span<const Answer> answers, const Answer& label,
-                                 const AnswerEquality& equal) {
-  std::vector<double> rewards;
-  for (const Answer& answer : answers) {
-    rewards.push_back(label && HasAnswer(answer) && Same(equal, *label, *answer) ? 1 : 0);
+                                 const std::function<bool(size_t)>& agrees) {
+  std::vector<double> rewards(answers.size(), 0);
+  if (!HasAnswer(label)) return rewards;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    if (!HasAnswer(answers[i])) continue;
+    rewards[i] = *answers[i] == *label || (agrees && agrees(i)) ? 1 : 0;
   }
   return rewards;
 }
@@ -107,9 +109,9 @@ SemanticClusters ClusterAnswers(absl::Span<const Answer> answers, const AnswerEq
   return out;
 }
 
-std::vector<double> SemanticFrequencyRewards(absl::Span<const Answer> answers, const GateSpec& gate,
-                                             const AnswerEquality& equal) {
-  const SemanticClusters clusters = ClusterAnswers(answers, equal);
+std::vector<double> SemanticFrequencyRewards(absl::Span<const Answer> answers,
+                                             const SemanticClusters& clusters,
+                                             const GateSpec& gate) {
   std::vector<double> rewards(answers.size(), 0);
   if (!GateOpen(gate, clusters)) return rewards;
   for (size_t i = 0; i < answers.size(); ++i) {

@@ -19,8 +19,8 @@ using AnswerEquality = std::function<bool(const std::string&, const std::string&
 
 enum class VoteTie { kFirst, kRandom, kNone };
 
+// Votes are exact strings: canonical texts for votes of equal value to count together.
 struct VoteOptions {
-  AnswerEquality merge;  // votes of equivalent answers count together; empty: exact strings
   VoteTie tie = VoteTie::kFirst;
   uint64_t seed = 0;  // kRandom
 };
@@ -33,9 +33,11 @@ struct Vote {
 
 Vote MajorityVote(absl::Span<const Answer> answers, const VoteOptions& options = {});
 
-// TTRL: 1 for an answer equal to the label, else 0; all 0 without a label.
+// TTRL: 1 for an answer that is the label's string or `agrees` with it, else 0; all 0 without a
+// label. `agrees` is asked for the index of an answer that is written differently; empty: none
+// agrees.
 std::vector<double> LabelRewards(absl::Span<const Answer> answers, const Answer& label,
-                                 const AnswerEquality& equal = {});
+                                 const std::function<bool(size_t)>& agrees = {});
 
 // EMPO: answers clustered greedily against each cluster's first member, in arrival order; every
 // missing answer is a cluster of its own and earns 0.
@@ -47,8 +49,13 @@ struct SemanticClusters {
 SemanticClusters ClusterAnswers(absl::Span<const Answer> answers, const AnswerEquality& equal = {});
 
 // Frequency of the answer's cluster; all 0 when the gate closes.
-std::vector<double> SemanticFrequencyRewards(absl::Span<const Answer> answers, const GateSpec& gate,
-                                             const AnswerEquality& equal = {});
+std::vector<double> SemanticFrequencyRewards(absl::Span<const Answer> answers,
+                                             const SemanticClusters& clusters,
+                                             const GateSpec& gate);
+inline std::vector<double> SemanticFrequencyRewards(absl::Span<const Answer> answers,
+                                                    const GateSpec& gate) {
+  return SemanticFrequencyRewards(answers, ClusterAnswers(answers), gate);
+}
 
 // RENT: minus the mean entropy over valid tokens; -floor without an answer or without a token.
 double NegEntropyMean(absl::Span<const double> entropy, absl::Span<const uint8_t> mask,

@@ -39,15 +39,15 @@ TEST(EdgeCaseUnparsableAnswer, WithoutVotesAllRewardsAreZero) {
   EXPECT_EQ(MajorityVote({}).ratio, 0);
 }
 
-TEST(MajorityVote, EquivalentAnswersAreRewardedAndMayVoteTogether) {
-  const AnswerEquality by_length = [](const std::string& a, const std::string& b) {
-    return a.size() == b.size();
+TEST(LabelRewards, AnEquivalentAnswerIsRewardedAlthoughItDidNotVote) {
+  const std::vector<Answer> answers = {"a", "bb", std::nullopt, "cc"};
+  std::vector<size_t> asked;
+  const auto agrees = [&](size_t i) {
+    asked.push_back(i);
+    return answers[i]->size() == 2;
   };
-  const std::vector<Answer> answers = {"a", "bb", "cc", "a"};
-  VoteOptions options;
-  options.merge = by_length;
-  EXPECT_EQ(MajorityVote(answers, options).count, 2);
-  EXPECT_THAT(LabelRewards(answers, "dd", by_length), ElementsAre(0, 1, 1, 0));
+  EXPECT_THAT(LabelRewards(answers, "cc", agrees), ElementsAre(0, 1, 0, 1));
+  EXPECT_THAT(asked, ElementsAre(0, 1)) << "neither without an answer nor for the label's string";
 }
 
 TEST(EdgeCaseUnparsableAnswer, IsAClusterOfItsOwnThatEarnsNothing) {

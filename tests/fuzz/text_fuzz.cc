@@ -1,13 +1,18 @@
 #include "tests/fuzz/text_fuzz.h"
 
 #include <fstream>
+#include <map>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/rewards/answer.h"
+#include "common/rewards/answer_text.h"
 #include "common/rewards/code_tests.h"
 #include "common/rewards/extract.h"
+#include "common/rewards/group_reward.h"
 #include "common/rewards/normalize.h"
 #include "common/rewards/quantity.h"
 #include "common/rewards/reply.h"
@@ -89,6 +94,45 @@ int FuzzVerifiers(const uint8_t* data, size_t size) {
     options.compat_string = size % 2 == 0;
     if (size % 3 == 0) options.pattern = "(\\d+)[^0-9]*$";
     (*MakeVerifier(name, options))->Verify(input);
+  }
+  return 0;
+}
+
+int FuzzGroups(const uint8_t* data, size_t size) {
+  constexpr size_t kMaxRows = 8;
+  const std::vector<std::string> texts =
+      absl::StrSplit(Text(data, size), absl::MaxSplits('\0', kMaxRows - 1));
+  std::vector<Row> rows(texts.size());
+  for (const char* reward : {"rule_math", "rule_gsm8k", "rule_dapo", "rule_last_integer",
+                             "rule_sorting", "rule_countdown", "rule_number", "rule_units",
+                             "rule_choice", "rule_exact", "rule_regex", "code_tests"}) {
+    std::vector<GroupAnswer> answers(texts.size());
+    for (size_t i = 0; i < texts.size(); ++i) {
+      answers[i].row = &rows[i];
+      answers[i].completion = texts[i];
+      answers[i].answer = ReadAnswer(reward, texts[i]);
+      COHORT_CHECK(answers[i].answer != "") << "no vote is not an empty one";
+      if (!answers[i].answer) continue;
+      (void)ReadAnswer(reward, WriteAnswer(reward, *answers[i].answer));
+      const size_t ends[] = {texts[i].size() / 2, texts[i].size()};
+      const auto mask = TokensSpelling(texts[i], ends, *answers[i].answer);
+      COHORT_CHECK(mask.empty() || mask.size() == 2);
+    }
+    AddCanonicalForms(&answers);
+    const SemanticClusters clusters = ClusterByValue(answers);
+    const auto prompt = *MakeRewardPrompt(R"({"answer": "7", "numbers": [3, 4]})", reward, 1);
+    for (const GroupSource source :
+         {GroupSource::kSemanticFrequency, GroupSource::kMajorityOnline}) {
+      GroupSourceOptions options;
+      options.source = source;
+      options.merge_equivalent = size % 2 == 0;
+      std::map<std::string, double> signals;
+      const auto verdicts = ScoreGroupSource(options, *prompt, answers, clusters, &signals);
+      COHORT_CHECK(verdicts.rows.size() == texts.size());
+      for (const RewardVerdict& verdict : verdicts.rows) {
+        COHORT_CHECK(verdict.value >= 0 && verdict.value <= 1);
+      }
+    }
   }
   return 0;
 }

@@ -91,6 +91,19 @@ TEST(TextFuzzTest, VerifiersTakeAnyBytes) {
   RunCorpus(FuzzVerifiers, corpus, 5000);
 }
 
+TEST(TextFuzzTest, GroupsTakeAnyBytes) {
+  std::vector<std::string> corpus;
+  const std::vector<std::string>& answers = Answers();
+  for (size_t i = 0; i < answers.size(); ++i) {
+    std::string group;
+    for (size_t row = 0; row < 4; ++row) {
+      group += answers[(i + row / 2) % answers.size()] + std::string(1, '\0');
+    }
+    corpus.push_back(group);
+  }
+  RunCorpus(FuzzGroups, corpus, 3000);
+}
+
 TEST(TextFuzzTest, PromptFilesTakeAnyBytes) {
   RunCorpus(FuzzJsonlPrompts,
             {"{\"prompt\": \"p\", \"answer\": 4}\n{\"question\": \"q\", \"answer\": \"#### 5\"}\n",
