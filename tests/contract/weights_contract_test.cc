@@ -116,6 +116,26 @@ TEST_F(WeightServiceTest, AnnouncesOnFollowAndOnEveryVersion) {
   EXPECT_EQ(service_.counters().announcements, 2u);
 }
 
+TEST_F(WeightServiceTest, AVersionThatIsHeldIsSaidToNobodyUntilItIsReleased) {
+  auto early = Follow();
+  EXPECT_EQ(Reply(*early).announcement().version(), 0);
+  service_.Hold();
+  Nudge(model_, 1);
+  COHORT_ASSERT_OK(store_.Publish(1, model_));
+  auto late = Follow();
+  v1::WeightRequest request;
+  request.mutable_manifest()->set_version(0);
+  for (Follower* follower : {early.get(), late.get()}) {
+    follower->Send(request);
+    // Announcements overtake manifests: none was sent.
+    EXPECT_EQ(Reply(*follower).manifest().version(), 0);
+  }
+  EXPECT_EQ(service_.counters().announcements, 1u);
+  service_.Notify();
+  EXPECT_EQ(Reply(*early).announcement().version(), 1);
+  EXPECT_EQ(Reply(*late).announcement().version(), 1);
+}
+
 TEST_F(WeightServiceTest, ServesManifestAndBlocksInEveryCodec) {
   Nudge(model_, 1);
   COHORT_ASSERT_OK(store_.Publish(1, model_));
@@ -401,6 +421,20 @@ TEST_F(FollowerTest, FetchesADamagedBlockAgain) {
   const auto applied = learner_->Next([](const auto& r) { return r.has_applied(); });
   ASSERT_TRUE(applied.has_value());
   EXPECT_EQ(applied->applied().version(), 0);
+  EXPECT_GE(follower_->sync_time(), absl::Seconds(applied->applied().transfer_seconds()));
+  EXPECT_EQ(follower_->failures().damaged, 0u) << "the version was applied in the end";
+}
+
+TEST_F(FollowerTest, AVersionWhoseConnectionIsLostIsCountedAndFetchedAgain) {
+  SendManifest();
+  (void)Request();  // the first block: the manifest has been read
+  learner_->stream().Cancel(absl::UnavailableError("connection lost"));
+  learner_ = service_.ends.Next();
+  ASSERT_NE(learner_, nullptr);
+  ASSERT_TRUE(learner_->Next([](const auto& r) { return r.has_follow(); }).has_value());
+  Announce(0);
+  SendManifest();
+  EXPECT_EQ(follower_->failures().interrupted, 1u);
 }
 
 TEST_F(FollowerTest, WeightsOfALearnerThatWentBackAreNotServed) {
@@ -420,6 +454,7 @@ TEST_F(FollowerTest, GivesUpALearnerThatOnlySendsDamage) {
   for (int i = 0; i < 40 && follower_->status().ok(); ++i) SendBlock(0, /*damage=*/true);
   EXPECT_THAT(follower_->WaitReady(0, TestDeadline()),
               StatusIs(absl::StatusCode::kDataLoss, testing::_));
+  EXPECT_EQ(follower_->failures().damaged, 1u);
 }
 
 TEST_F(FollowerTest, TakesTheNewestVersionWhenItsOwnIsGone) {
@@ -430,12 +465,14 @@ TEST_F(FollowerTest, TakesTheNewestVersionWhenItsOwnIsGone) {
   const v1::WeightRequest request = Request();
   EXPECT_EQ(request.manifest().version(), 1);
   COHORT_EXPECT_OK(follower_->status());
+  EXPECT_EQ(follower_->failures().superseded, 1u) << "one version, whatever was asked of it";
 }
 
 TEST_F(FollowerTest, GarbageAndUnaskedWeightsEndFollowing) {
   learner_->SendBytes("\xff\xff");
   EXPECT_THAT(follower_->WaitReady(0, TestDeadline()),
               StatusIs(absl::StatusCode::kInvalidArgument, testing::_));
+  EXPECT_EQ(follower_->failures().protocol, 1u);
 }
 
 TEST_F(FollowerTest, AManifestOfAnotherModelEndsFollowing) {
@@ -446,6 +483,7 @@ TEST_F(FollowerTest, AManifestOfAnotherModelEndsFollowing) {
   learner_->Send(reply);
   EXPECT_THAT(follower_->WaitReady(0, TestDeadline()),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("do not tile")));
+  EXPECT_EQ(follower_->failures().refused, 1u);
 }
 
 }  // namespace
