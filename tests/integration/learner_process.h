@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <string>
 #include <vector>
 
@@ -40,6 +41,17 @@ inline int FreePort() {
   EXPECT_EQ(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), 0);
   close(fd);
   return ntohs(address.sin_port);
+}
+
+// What a program wrote beside its log lines ("2026-01-31T12:00:00.123Z I learner ..."): its errors,
+// and whatever else came out of it. One that fails in order leaves one line.
+inline std::vector<std::string> ErrorLines(const std::string& log) {
+  static const std::regex kLogLine("\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z [A-Z] .*");
+  std::vector<std::string> lines;
+  for (absl::string_view line : absl::StrSplit(log, '\n', absl::SkipEmpty())) {
+    if (!std::regex_match(std::string(line), kLogLine)) lines.emplace_back(line);
+  }
+  return lines;
 }
 
 // Ends with the test, whatever happens.
@@ -86,18 +98,21 @@ class Process {
 class LearnerProcess : public testing::Test {
  protected:
   void SetUp() override {
-    const std::string source = Variable("COHORT_SOURCE_DIR");
+    source_ = Variable("COHORT_SOURCE_DIR");
     bin_ = Variable("COHORT_BIN_DIR");
-    if (source.empty() || access((bin_ + "/cohort-learner").c_str(), X_OK) != 0) {
+    if (source_.empty() || access((bin_ + "/cohort-learner").c_str(), X_OK) != 0) {
       GTEST_SKIP() << "needs COHORT_SOURCE_DIR and cohort-learner in COHORT_BIN_DIR";
     }
-    const std::string make =
-        absl::StrCat("python3 ", source, "/tools/make_tiny_model --out ", Path("model"),
-                     " --hidden 32 --layers 2 --seed 3 > /dev/null");
+    const std::string make = MakeModelCommand("model", "--hidden 32 --layers 2 --seed 3");
     if (std::system(make.c_str()) != 0) GTEST_SKIP() << "cannot run: " << make;
   }
 
   std::string Path(const std::string& name) const { return folder_.path() + "/" + name; }
+
+  std::string MakeModelCommand(const std::string& name, const std::string& arguments) const {
+    return absl::StrCat("python3 ", source_, "/tools/make_tiny_model --out ", Path(name), " ",
+                        arguments, " > /dev/null");
+  }
 
   void WriteConfig(int steps, const std::string& extra = "") {
     COHORT_ASSERT_OK(WriteFileAtomic(
@@ -129,11 +144,16 @@ class LearnerProcess : public testing::Test {
     return std::make_unique<Process>(argv, Path(absl::StrCat("learner-", rank, ".log")));
   }
 
-  std::unique_ptr<Process> Worker(const std::vector<std::string>& extra = {}) {
+  // Where the learner of this run listens; waits until it does.
+  std::string Address() {
     EXPECT_TRUE(WaitFor([&] { return ReadFile(Path("out/address")).ok(); }));
     const std::string address = ReadFile(Path("out/address")).value_or("");
+    return address.substr(0, address.find('\n'));
+  }
+
+  std::unique_ptr<Process> Worker(const std::vector<std::string>& extra = {}) {
     std::vector<std::string> argv = {bin_ + "/cohort-rollout", "--config", Path("out/config.yaml"),
-                                     "--learner", address.substr(0, address.find('\n'))};
+                                     "--learner", Address()};
     argv.insert(argv.end(), extra.begin(), extra.end());
     return std::make_unique<Process>(argv, Path("worker.log"));
   }
@@ -167,7 +187,7 @@ class LearnerProcess : public testing::Test {
   bool Trained(size_t steps) const { return Metrics().size() > steps; }  // one line is step 0
 
   TemporaryFolder folder_;
-  std::string bin_;
+  std::string source_, bin_;
   const int store_port_ = FreePort();
 };
 

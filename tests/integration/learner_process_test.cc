@@ -2,12 +2,23 @@
 // reported when something is wrong.
 #include "tests/integration/learner_process.h"
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
 
 namespace cohort {
 namespace {
 
+using testing::AllOf;
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::StartsWith;
+
+// All that a program says beside its log: one line with all of `parts`.
+template <typename... Parts>
+auto OneErrorLine(const std::string& program, const Parts&... parts) {
+  return ElementsAre(AllOf(StartsWith(program + ": "), HasSubstr(parts)...));
+}
 
 TEST_F(LearnerProcess, TwoRanksTrainAndEndTogether) {
   WriteConfig(3);
@@ -122,15 +133,17 @@ TEST_F(LearnerProcess, ResumingNothingIsRefusedInOneLine) {
   WriteConfig(2);
   const auto learner = Learner(0, 1, {"--resume"});
   EXPECT_EQ(learner->Wait(absl::Seconds(60)), 1);
-  EXPECT_THAT(learner->Log(), HasSubstr("--resume: "));
-  EXPECT_THAT(learner->Log(), HasSubstr("leave out --resume to start from"));
+  EXPECT_THAT(ErrorLines(learner->Log()), OneErrorLine("cohort-learner", "--resume: ", Path("out"),
+                                                       "leave out --resume to start from"));
 }
 
 TEST_F(LearnerProcess, NewTokensThatFillTheContextAreSaidInOneLine) {
   WriteConfig(2);
   const auto learner = Learner(0, 1, {"--set", "rollout.max_new_tokens=100000"});
   EXPECT_EQ(learner->Wait(absl::Seconds(60)), 1);
-  EXPECT_THAT(learner->Log(), HasSubstr("rollout.max_new_tokens: 100000 new tokens leave no room"));
+  EXPECT_THAT(
+      ErrorLines(learner->Log()),
+      OneErrorLine("cohort-learner", "rollout.max_new_tokens: 100000 new tokens leave no room"));
 }
 
 TEST_F(LearnerProcess, ARunWithoutPromptsLeftPausesUntilItIsStopped) {
@@ -206,17 +219,44 @@ TEST_F(LearnerProcess, AVoteOfTheWorkersTrains) {
   EXPECT_LT(lines[2]["reward/neg_entropy_mean/mean"].get<double>(), 0);
 }
 
-TEST_F(LearnerProcess, WhatIsWrongIsSaidInOneLine) {
-  WriteConfig(3, "nonsense: 1\n");
+TEST_F(LearnerProcess, AMistypedKeyIsSaidInOneLineWithItsPlaceAndTheNearestKey) {
+  WriteConfig(3, "optimiser: {lr: 1e-6}\n");
+  const std::string config = ReadFile(Path("run.yaml")).value_or("");
+  const auto lines = std::count(config.begin(), config.end(), '\n');
+  const auto learner = Learner();
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
+  EXPECT_THAT(ErrorLines(learner->Log()),
+              OneErrorLine("cohort-learner", absl::StrCat(Path("run.yaml"), ":", lines, ": "),
+                           "unknown key 'optimiser'; did you mean 'optimizer'?"));
+}
+
+TEST_F(LearnerProcess, TruncatedWeightsAreSaidInOneLine) {
+  WriteConfig(3);
+  const std::string weights = Path("model/model.safetensors");
+  const auto size = std::filesystem::file_size(weights);
+  std::filesystem::resize_file(weights, size - 4);
   auto learner = Learner();
   EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
-  EXPECT_THAT(learner->Log(), HasSubstr("nonsense"));
+  EXPECT_THAT(ErrorLines(learner->Log()),
+              OneErrorLine("cohort-learner", weights + ": tensor ", "do not lie in the file's ",
+                           "the file is truncated or damaged"));
 
-  WriteConfig(3);
-  std::filesystem::resize_file(Path("model/model.safetensors"), 1000);
+  std::filesystem::resize_file(weights, 1000);  // in the middle of the header
   learner = Learner();
   EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
-  EXPECT_THAT(learner->Log(), HasSubstr("model.safetensors"));
+  EXPECT_THAT(ErrorLines(learner->Log()),
+              OneErrorLine("cohort-learner", weights + ": the header says it is ",
+                           "the file has 1000;", "it is truncated or not a safetensors file"));
+}
+
+TEST_F(LearnerProcess, MissingWeightsAreSaidInOneLine) {
+  WriteConfig(3);
+  std::filesystem::remove(Path("model/model.safetensors"));
+  const auto learner = Learner();
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
+  EXPECT_THAT(ErrorLines(learner->Log()),
+              OneErrorLine("cohort-learner", absl::StrCat("no weights in ", Path("model")),
+                           "expected model.safetensors or model.safetensors.index.json"));
 }
 
 TEST_F(LearnerProcess, ATokenizerThatDoesNotFitTheModelIsSaidInOneLine) {
@@ -226,8 +266,7 @@ TEST_F(LearnerProcess, ATokenizerThatDoesNotFitTheModelIsSaidInOneLine) {
   COHORT_ASSERT_OK(WriteFileAtomic(Path("model/tokenizer.json"), tokenizer.dump()));
   const auto learner = Learner();
   EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
-  EXPECT_THAT(learner->Log(), HasSubstr("99999"));
-  EXPECT_THAT(learner->Log(), HasSubstr(Path("model")));
+  EXPECT_THAT(ErrorLines(learner->Log()), OneErrorLine("cohort-learner", "99999", Path("model")));
 }
 
 TEST_F(LearnerProcess, ARewardThatNeverHasAVerdictEndsTheRunAndSaysSo) {
@@ -248,14 +287,51 @@ TEST_F(LearnerProcess, ARewardThatNeverHasAVerdictEndsTheRunAndSaysSo) {
 TEST_F(LearnerProcess, APortInUseIsSaidInOneLine) {
   WriteConfig(3);
   const auto first = Learner();
-  ASSERT_TRUE(WaitFor([&] { return ReadFile(Path("out/address")).ok(); })) << first->Log();
-  std::string address = ReadFile(Path("out/address")).value_or("");
-  address = address.substr(0, address.find('\n'));
+  const std::string address = Address();
   Process second({bin_ + "/cohort-learner", "--config", Path("run.yaml"), "--listen", address,
                   "--out", Path("other")},
                  Path("second.log"));
   EXPECT_EQ(second.Wait(absl::Seconds(30)), 1);
-  EXPECT_THAT(second.Log(), HasSubstr(address));
+  EXPECT_THAT(ErrorLines(second.Log()),
+              OneErrorLine("cohort-learner", "cannot listen on " + address, "in use",
+                           "choose another address", "or stop the process that holds it"));
+}
+
+TEST_F(LearnerProcess, AWorkerOfAnotherConfigurationOrModelIsRefusedWithTheFieldThatDiffers) {
+  WriteConfig(2);
+  const auto learner = Learner();
+  const std::string refused = absl::StrCat("learner at ", Address(), " refused this worker: ");
+  auto worker = Worker({"--set", "rollout.temperature=0.5"});
+  EXPECT_EQ(worker->Wait(absl::Seconds(30)), 1) << worker->Log();
+  EXPECT_THAT(ErrorLines(worker->Log()),
+              OneErrorLine("cohort-rollout", refused,
+                           "rollout.temperature: learner has 1, worker has 0.5"));
+
+  const std::string make = MakeModelCommand("other", "--hidden 32 --layers 2 --seed 4");
+  ASSERT_EQ(std::system(make.c_str()), 0) << make;
+  worker = Worker({"--set", absl::StrCat("model.path=", Path("other"))});
+  EXPECT_EQ(worker->Wait(absl::Seconds(30)), 1) << worker->Log();
+  EXPECT_THAT(ErrorLines(worker->Log()),
+              OneErrorLine("cohort-rollout", refused, "model.sha256: learner has "));
+
+  worker = Worker();  // the run is none the worse for it
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+}
+
+TEST_F(LearnerProcess, AWorkerThatIsThereFirstSaysThatItWaitsAndThenTrainsWithTheLearner) {
+  WriteConfig(2);
+  const std::string address = absl::StrCat("127.0.0.1:", FreePort());
+  Process worker({bin_ + "/cohort-rollout", "--config", Path("run.yaml"), "--learner", address},
+                 Path("worker.log"));
+  const std::string notice = absl::StrCat("waiting for learner at ", address);
+  ASSERT_TRUE(WaitFor([&] { return absl::StrContains(worker.Log(), notice); })) << worker.Log();
+  Process learner({bin_ + "/cohort-learner", "--config", Path("run.yaml"), "--listen", address,
+                   "--out", Path("out")},
+                  Path("learner.log"));
+  EXPECT_EQ(learner.Wait(absl::Seconds(60)), 0) << learner.Log();
+  EXPECT_EQ(worker.Wait(absl::Seconds(20)), 0) << worker.Log();
+  EXPECT_EQ(Metrics().size(), 3U);
 }
 
 TEST_F(LearnerProcess, ACheckpointThatCannotBeWrittenStopsNoTraining) {
