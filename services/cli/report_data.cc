@@ -259,6 +259,25 @@ class Comparison {
             {"p", McNemarExact(only_a, only_b)}};
   }
 
+  // Within all attempts; the problems are listed up to a number.
+  json Solved(size_t a, size_t b) const {
+    int64_t both = 0, neither = 0, only_a = 0, only_b = 0;
+    json problems_a = json::array(), problems_b = json::array();
+    for (uint64_t problem : problems_) {
+      const bool by_a = At(a, problem).Count().correct > 0;
+      const bool by_b = At(b, problem).Count().correct > 0;
+      if (by_a == by_b) {
+        ++(by_a ? both : neither);
+        continue;
+      }
+      json& problems = by_a ? problems_a : problems_b;
+      if (++(by_a ? only_a : only_b) > static_cast<int64_t>(kOnlyShown)) continue;
+      problems.push_back({{"index", problem}, {"prompt", At(a, problem).prompt}});
+    }
+    return {{"both", both},     {"neither", neither},       {"only_a", only_a},
+            {"only_b", only_b}, {"problems_a", problems_a}, {"problems_b", problems_b}};
+  }
+
   void Pairs(json* out) {
     json pairs = json::array();
     for (size_t a = 0; a < evaluated_.size(); ++a) {
@@ -279,7 +298,8 @@ class Comparison {
         pairs.push_back({{"a", runs_[evaluated_[a]].name},
                          {"b", runs_[evaluated_[b]].name},
                          {"difference", points},
-                         {"mcnemar", McNemar(evaluated_[a], evaluated_[b])}});
+                         {"mcnemar", McNemar(evaluated_[a], evaluated_[b])},
+                         {"solved", Solved(evaluated_[a], evaluated_[b])}});
       }
     }
     (*out)["paired"] = pairs;

@@ -216,7 +216,7 @@ class Page {
   }
 
   std::string Paired() const {
-    std::vector<Cells> rows, tests;
+    std::vector<Cells> rows, tests, solved;
     for (const json& pair : Part(in_, "paired")) {
       const std::string names =
           absl::StrCat(EscapeHtml(Text(pair, "b")), " \u2212 ", EscapeHtml(Text(pair, "a")));
@@ -225,12 +225,16 @@ class Page {
         if (k != 1 && &point != &pair["difference"].back()) continue;
         rows.push_back({names, KText(k), Points(point)});
       }
+      const std::string against =
+          absl::StrCat(EscapeHtml(Text(pair, "b")), " against ", EscapeHtml(Text(pair, "a")));
+      const auto counts = [&](const json& in) {
+        return Cells{against, KText(Number(in, "both")), KText(Number(in, "only_b")),
+                     KText(Number(in, "only_a")), KText(Number(in, "neither"))};
+      };
       const json& test = Part(pair, "mcnemar");
-      tests.push_back(
-          {absl::StrCat(EscapeHtml(Text(pair, "b")), " against ", EscapeHtml(Text(pair, "a"))),
-           KText(Number(test, "both")), KText(Number(test, "only_b")),
-           KText(Number(test, "only_a")), KText(Number(test, "neither")),
-           absl::StrFormat("%.3g", Number(test, "p", 1))});
+      tests.push_back(counts(test));
+      tests.back().push_back(absl::StrFormat("%.3g", Number(test, "p", 1)));
+      solved.push_back(counts(Part(pair, "solved")));
     }
     if (rows.empty()) return "";
     return absl::StrCat(
@@ -240,7 +244,11 @@ class Page {
         Table("McNemar's exact test at k = 1, on the first attempt at each problem.",
               {"models", "both right", "only the first named", "only the second named", "neither",
                "p"},
-              tests));
+              tests),
+        Table("Problems that were solved within all attempts.",
+              {"models", "by both", "only by the first named", "only by the second named",
+               "by neither"},
+              solved));
   }
 
   std::string OnlySolved() const {

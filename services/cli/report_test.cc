@@ -88,6 +88,12 @@ TEST_F(ReportTest, ComparesModelsOnTheSameProblems) {
   EXPECT_EQ(test["only_a"], 20);
   EXPECT_EQ(test["only_b"], 1);
   EXPECT_NEAR(test["p"].get<double>(), 2 * 22 / std::exp2(21), 1e-12);
+  const json& solved = numbers["paired"][0]["solved"];
+  EXPECT_EQ(solved["both"], 19);
+  EXPECT_EQ(solved["only_a"], 20);
+  EXPECT_EQ(solved["only_b"], 1);
+  EXPECT_EQ(solved["neither"], 0);
+  EXPECT_EQ(solved["problems_b"][0]["index"], 39);
   EXPECT_EQ(numbers["only_solved"][0]["count"], 20);
   ASSERT_EQ(numbers["only_solved"][1]["count"], 1);
   EXPECT_EQ(numbers["only_solved"][1]["problems"][0]["index"], 39);
