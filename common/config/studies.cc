@@ -112,6 +112,14 @@ bool IsEvaluated(const v1::StudyEval& eval, absl::string_view arm) {
          std::find(eval.arms().begin(), eval.arms().end(), arm) != eval.arms().end();
 }
 
+std::vector<std::string> ArmsOf(const v1::Study& study, const v1::StudyEval& eval) {
+  std::vector<std::string> arms;
+  for (const v1::StudyArm& arm : study.arms()) {
+    if (IsEvaluated(eval, arm.name())) arms.push_back(arm.name());
+  }
+  return arms;
+}
+
 std::string ConfigurationOf(const v1::StudyArm& arm) {
   return arm.has_sft() ? absl::StrCat("sft/", arm.sft()) : arm.recipe();
 }

@@ -48,6 +48,8 @@ bool IsTrained(const v1::StudyArm& arm);
 // The base or arm that it starts from.
 std::string StartOf(const v1::Study& study, const v1::StudyArm& arm);
 bool IsEvaluated(const v1::StudyEval& eval, absl::string_view arm);
+// Those of the study that are evaluated so, in its order.
+std::vector<std::string> ArmsOf(const v1::Study& study, const v1::StudyEval& eval);
 
 // ---- configurations ----
 
@@ -87,11 +89,11 @@ std::string ReplaceReferences(absl::string_view text,
                               const std::function<std::string(const StudyReference&)>& value);
 
 // Things that are made: a base, a file, an arm's model, an arm's evaluation, what the model's
-// logits are like on that evaluation.
+// logits are like on that evaluation, all arms of an evaluation compared.
 struct StudyNode {
-  enum class Kind { kBase, kFile, kArm, kEval, kLogits };
+  enum class Kind { kBase, kFile, kArm, kEval, kLogits, kComparison };
   Kind kind = Kind::kArm;
-  std::string name;  // of an evaluation and its logits: the evaluation's
+  std::string name;  // of an evaluation, its logits and its comparison: the evaluation's
   std::string arm;   // of an evaluation and its logits
   friend auto operator<=>(const StudyNode&, const StudyNode&) = default;
 };
@@ -101,7 +103,8 @@ std::string NodeText(const StudyNode& node);  // "base m1", "evaluation main of 
 // has and for a circle.
 absl::StatusOr<std::vector<StudyNode>> InOrder(const v1::Study& study,
                                                const std::vector<StudyNode>& wanted);
-// Every arm and every evaluation, in the order of the arms, and the logits that claims ask for.
+// Every arm and every evaluation, in the order of the arms, the logits that claims ask for, and the
+// comparisons that evaluations ask for.
 std::vector<StudyNode> AllNodes(const v1::Study& study);
 // What a claim looks at and all that it needs, in order.
 absl::StatusOr<std::vector<StudyNode>> NodesOf(const v1::Study& study, const v1::StudyClaim& claim);

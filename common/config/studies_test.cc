@@ -13,8 +13,10 @@ namespace cohort {
 namespace {
 
 using testing::AllOf;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr char kGood[] = R"(
 title: Two arms and what they need
@@ -70,6 +72,8 @@ TEST(StudiesTest, NamesThatNothingHasAreRefusedWithTheNearestOne) {
               Refused("no evaluation is called 'mian'; did you mean 'main'?"));
   EXPECT_THAT(CheckWith("arms: [base]}", "arms: [bsae]}"),
               Refused("evaluation train.arms: no arm is called 'bsae'"));
+  EXPECT_THAT(CheckWith("arms: [base]}", "arms: [base], compare: true}"),
+              Refused("evaluation train.compare: expected at least two arms"));
 }
 
 TEST(StudiesTest, PlaceholdersMustNameWhatThereIs) {
@@ -146,6 +150,21 @@ TEST(StudyGraphTest, EverythingComesAfterWhatItNeeds) {
   for (const StudyNode& node : nodes) texts.push_back(NodeText(node));
   EXPECT_THAT(texts, ElementsAre("base m1", "arm base", "evaluation train of base", "file labels",
                                  "arm sft", "arm grpo", "evaluation main of grpo"));
+}
+
+StudyNode Comparison(const std::string& eval) { return {StudyNode::Kind::kComparison, eval, ""}; }
+
+TEST(StudyGraphTest, AComparisonComesAfterTheEvaluationsOfAllItsArms) {
+  v1::Study study = Parsed(kGood);
+  EXPECT_THAT(AllNodes(study), Not(Contains(Comparison("main"))));
+  study.mutable_evals(0)->set_compare(true);
+  EXPECT_THAT(AllNodes(study), Contains(Comparison("main")));
+  COHORT_ASSERT_OK_AND_ASSIGN(const std::vector<StudyNode> nodes,
+                              InOrder(study, {Comparison("main")}));
+  for (const v1::StudyArm& arm : study.arms()) {
+    EXPECT_THAT(nodes, Contains(StudyNode{StudyNode::Kind::kEval, "main", arm.name()}));
+  }
+  EXPECT_EQ(NodeText(nodes.back()), "comparison on main");
 }
 
 TEST(StudyGraphTest, PlaceholdersAreReplaced) {

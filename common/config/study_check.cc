@@ -162,6 +162,9 @@ class Checker {
       if (FindArm(study_, arm) != nullptr) continue;
       Add(where, ".arms: no arm is called '", arm, "'; ", Suggest(arm, Names(study_.arms())));
     }
+    if (eval.compare() && ArmsOf(study_, eval).size() < 2) {
+      Add(where, ".compare: expected at least two arms that are evaluated so");
+    }
   }
 
   void CheckClaim(const v1::StudyClaim& claim) {

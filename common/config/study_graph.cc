@@ -126,6 +126,12 @@ class Ordering {
     } else if (node.kind == Kind::kLogits) {
       COHORT_ASSIGN_OR_RETURN(StudyNode eval, EvalNode(node.arm, node.name));
       out.push_back(std::move(eval));
+    } else if (node.kind == Kind::kComparison) {
+      const v1::StudyEval* eval = FindEval(study_, node.name);
+      if (eval == nullptr) return Nothing("evaluation", node.name);
+      for (const std::string& arm : ArmsOf(study_, *eval)) {
+        out.push_back({Kind::kEval, node.name, arm});
+      }
     } else {
       COHORT_RETURN_IF_ERROR(EvalNode(node.arm, node.name).status());
       const v1::StudyEval* eval = FindEval(study_, node.name);
@@ -198,6 +204,8 @@ std::string NodeText(const StudyNode& node) {
       return absl::StrCat("arm ", node.name);
     case Kind::kLogits:
       return absl::StrCat("logits of ", node.arm, " on ", node.name);
+    case Kind::kComparison:
+      return absl::StrCat("comparison on ", node.name);
     case Kind::kEval:
       break;
   }
@@ -226,6 +234,9 @@ std::vector<StudyNode> AllNodes(const v1::Study& study) {
         all.push_back(NodeOf(term, *metric));
       }
     }
+  }
+  for (const v1::StudyEval& eval : study.evals()) {
+    if (eval.compare()) all.push_back({Kind::kComparison, eval.name(), ""});
   }
   return all;
 }

@@ -5,9 +5,9 @@
 //   options.out = folder.path();                         // bases, runs and report below it
 //   options.seeds = {1};
 //   options.claims = {"thinkprune is shorter"};          // only what they need is run
-//   options.cohort = bin + "/cohort";                    // cohort-learner, cohort-rollout beside
-//   it StatusOr<StudyOutcome> outcome = RunStudy(study, options); outcome->Claim("thinkprune is
-//   shorter")->verdict == Verdict::kHolds
+//   options.cohort = bin + "/cohort";                    // the other programs lie beside it
+//   StatusOr<StudyOutcome> outcome = RunStudy(study, options);
+//   outcome->Claim("thinkprune is shorter")->verdict == Verdict::kHolds
 //
 // RunStudy forks (no gRPC, no LibTorch in this process before or during it) and takes this
 // process's signals until it returns; for one thread. What a finished job left is kept and not made
@@ -51,8 +51,8 @@ struct ClaimResult {
 
 struct StudyOutcome {
   std::vector<ClaimResult> claims;  // in the study's order
-  std::vector<std::string>
-      failed;            // jobs that failed or could not start, with their log, one line each
+  // Jobs that failed or could not start, with their log, one line each.
+  std::vector<std::string> failed;
   std::string folder;    // OUT/NAME
   bool stopped = false;  // by a signal: 128 + it is the exit status
   int signal = 0;

@@ -52,6 +52,14 @@ absl::StatusOr<double> AtK(const EvalResults& results, const StudyMetric& metric
   return curve->front().value.mean;
 }
 
+absl::StatusOr<json> ReadReport(const std::string& path) {
+  if (!std::filesystem::exists(path)) {
+    return absl::NotFoundError(absl::StrCat("the report ", path, " was not made"));
+  }
+  COHORT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  return ParseJson(text, path);
+}
+
 double MeanOf(const double* begin, size_t count) {
   return std::accumulate(begin, begin + count, 0.0) / static_cast<double>(count);
 }
@@ -106,7 +114,8 @@ absl::StatusOr<double> StudyNumbers::Value(const v1::StudyTerm& term, int seed) 
     return TrainNumber(*lines, metric);
   }
   if (metric.kind == StudyMetric::Kind::kLogits) {
-    COHORT_ASSIGN_OR_RETURN(const json report, Report(seed, term.arm(), metric.eval));
+    COHORT_ASSIGN_OR_RETURN(const json report,
+                            ReadReport(paths_.Report(seed, term.arm(), metric.eval)));
     return LogitsNumber(report, metric);
   }
   COHORT_ASSIGN_OR_RETURN(const EvalResults* results, Eval(seed, term.arm(), metric.eval));
@@ -127,14 +136,8 @@ absl::StatusOr<const EvalResults*> StudyNumbers::Eval(int seed, const std::strin
   return results.get();
 }
 
-absl::StatusOr<json> StudyNumbers::Report(int seed, const std::string& arm,
-                                          const std::string& eval) {
-  const std::string path = paths_.Report(seed, arm, eval);
-  if (!std::filesystem::exists(path)) {
-    return absl::NotFoundError(absl::StrCat("the report of ", arm, " on ", eval, " was not made"));
-  }
-  COHORT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  return ParseJson(text, path);
+absl::StatusOr<json> StudyNumbers::Comparison(int seed, const std::string& eval) const {
+  return ReadReport(paths_.Comparison(seed, eval));
 }
 
 // The link to its model is made when a run is complete.

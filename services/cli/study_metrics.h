@@ -1,6 +1,5 @@
 // The numbers that claims are made of, from what the jobs of a study left (metrics.jsonl of a run,
-// the problems of an evaluation,
-// its report). Runs and evaluations are read once.
+// the problems of an evaluation, its report). Runs and evaluations are read once.
 #pragma once
 
 #include <map>
@@ -41,10 +40,10 @@ class StudyNumbers {
   absl::StatusOr<const EvalResults*> Eval(int seed, const std::string& arm,
                                           const std::string& eval);
   absl::StatusOr<const std::vector<nlohmann::json>*> Training(int seed, const std::string& arm);
+  // What `cohort report` said about all arms of an evaluation.
+  absl::StatusOr<nlohmann::json> Comparison(int seed, const std::string& eval) const;
 
  private:
-  absl::StatusOr<nlohmann::json> Report(int seed, const std::string& arm, const std::string& eval);
-
   const v1::Study& study_;
   const StudyPaths paths_;
   std::map<std::string, std::unique_ptr<EvalResults>> evals_;

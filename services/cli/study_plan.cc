@@ -71,6 +71,8 @@ class Planner {
         return AddArm(node, seed);
       case NodeKind::kLogits:
         return AddReport(node, seed);
+      case NodeKind::kComparison:
+        return AddComparison(node, seed);
       case NodeKind::kEval:
         break;
     }
@@ -210,6 +212,26 @@ class Planner {
     return absl::OkStatus();
   }
 
+  absl::Status AddComparison(const StudyNode& node, int seed) {
+    StudyJob job;
+    job.kind = StudyJob::Kind::kReport;
+    job.seed = seed;
+    job.name = absl::StrCat("seed ", seed, " ", node.name, " compared");
+    job.output = paths_.Comparison(seed, node.name);
+    job.argv = {options_.cohort, "report", "--no-models"};
+    for (const std::string& arm : ArmsOf(study_, *FindEval(study_, node.name))) {
+      Need({NodeKind::kEval, node.name, arm}, seed, &job.needs);
+      job.argv.insert(job.argv.end(),
+                      {"--run", absl::StrCat(arm, "=", paths_.EvalProblems(seed, arm, node.name))});
+    }
+    job.argv.insert(job.argv.end(),
+                    {"--out", absl::StrCat(absl::StripSuffix(job.output, ".json"), ".html"),
+                     "--json", job.output});
+    job.state = StateOf(job.name);
+    jobs_of_[{seed, node}] = Add(std::move(job), "");
+    return absl::OkStatus();
+  }
+
   absl::Status AddFile(const StudyNode& node, int seed) {
     const v1::StudyFile& file = *FindFile(study_, node.name);
     StudyJob job;
@@ -317,6 +339,9 @@ std::string StudyPaths::EvalProblems(int seed, const std::string& arm,
 }
 std::string StudyPaths::Report(int seed, const std::string& arm, const std::string& eval) const {
   return absl::StrCat(Arm(seed, arm), "/report-", eval, ".json");
+}
+std::string StudyPaths::Comparison(int seed, const std::string& eval) const {
+  return absl::StrCat(Study(), "/seed-", seed, "/compare-", eval, ".json");
 }
 std::string StudyPaths::File(int seed, const std::string& file) const {
   return absl::StrCat(Study(), "/seed-", seed, "/files/", file);

@@ -4,6 +4,7 @@
 //   OUT/STUDY/seed-1/ARM/{run,model}            `model`: a link to what the run ended with
 //   OUT/STUDY/seed-1/ARM/eval-EVAL.json, .jsonl
 //   OUT/STUDY/seed-1/ARM/report-EVAL.json, .html   where a claim looks at logits
+//   OUT/STUDY/seed-1/compare-EVAL.json, .html      where the evaluation asks for it
 //   OUT/STUDY/seed-1/files/FILE
 //   OUT/STUDY/jobs/JOB.{log,json}               output; how the job ended (study_run.h)
 //
@@ -42,6 +43,7 @@ class StudyPaths {
   std::string EvalResult(int seed, const std::string& arm, const std::string& eval) const;
   std::string EvalProblems(int seed, const std::string& arm, const std::string& eval) const;
   std::string Report(int seed, const std::string& arm, const std::string& eval) const;
+  std::string Comparison(int seed, const std::string& eval) const;
   std::string File(int seed, const std::string& file) const;
   // Of a base or an arm; an arm that is not trained has the model it starts from.
   std::string Model(const v1::Study& study, int seed, const std::string& name) const;

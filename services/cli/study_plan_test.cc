@@ -49,9 +49,9 @@ TEST(StudyPlanTest, BasesAreMadeOnceAndEverythingElseForEverySeed) {
   EXPECT_THAT(Names(Planned()),
               ElementsAre("base m1 weights", "base m1", "seed 1 base main", "seed 1 file labels",
                           "seed 1 grpo", "seed 1 grpo main", "seed 1 more", "seed 1 more main",
-                          "seed 1 grpo main logits", "seed 2 base main", "seed 2 file labels",
-                          "seed 2 grpo", "seed 2 grpo main", "seed 2 more", "seed 2 more main",
-                          "seed 2 grpo main logits"));
+                          "seed 1 grpo main logits", "seed 1 main compared", "seed 2 base main",
+                          "seed 2 file labels", "seed 2 grpo", "seed 2 grpo main", "seed 2 more",
+                          "seed 2 more main", "seed 2 grpo main logits", "seed 2 main compared"));
 }
 
 TEST(StudyPlanTest, CommandsNameWhatWasMadeBefore) {
@@ -76,6 +76,11 @@ TEST(StudyPlanTest, CommandsNameWhatWasMadeBefore) {
   EXPECT_EQ(Command(plan, "seed 2 grpo main logits"),
             "bin/cohort report --run grpo=out/small/seed-2/grpo/eval-main.jsonl --threads 1 --out "
             "out/small/seed-2/grpo/report-main.html --json out/small/seed-2/grpo/report-main.json");
+  EXPECT_EQ(Command(plan, "seed 2 main compared"),
+            "bin/cohort report --no-models --run base=out/small/seed-2/base/eval-main.jsonl --run "
+            "grpo=out/small/seed-2/grpo/eval-main.jsonl --run "
+            "more=out/small/seed-2/more/eval-main.jsonl --out out/small/seed-2/compare-main.html "
+            "--json out/small/seed-2/compare-main.json");
   EXPECT_THAT(Command(plan, "seed 1 more"),
               AllOf(HasSubstr("sft -c sft/arithmetic"),
                     HasSubstr("--set model.path=out/small/seed-1/grpo/model")));
@@ -94,6 +99,8 @@ TEST(StudyPlanTest, AJobNeedsWhatItsCommandNames) {
   EXPECT_THAT(needs("seed 2 grpo"), ElementsAre("base m1", "seed 2 file labels"));
   EXPECT_THAT(needs("seed 2 more main"), ElementsAre("seed 2 more"));
   EXPECT_THAT(needs("seed 1 grpo main logits"), ElementsAre("seed 1 grpo main"));
+  EXPECT_THAT(needs("seed 2 main compared"),
+              ElementsAre("seed 2 base main", "seed 2 grpo main", "seed 2 more main"));
 }
 
 TEST(StudyPlanTest, AClaimAloneNeedsLess) {

@@ -4,12 +4,14 @@
 #include <map>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/values.h"
 #include "common/telemetry/metric_names.h"
 #include "services/cli/report_data.h"
+#include "services/cli/report_html.h"
 #include "services/cli/study_run.h"
 #include "services/cli/study_verdict.h"
 
@@ -21,9 +23,53 @@ using nlohmann::json;
 json IntervalJson(const std::vector<double>& values) {
   if (values.empty()) return nullptr;
   const MeanInterval interval = IntervalOf(values);
-  return {
-      {"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}, {"values", values}};
+  const auto [lowest, highest] = std::minmax_element(values.begin(), values.end());
+  return {{"mean", interval.mean},
+          {"low", interval.low},
+          {"high", interval.high},
+          {"spread", *highest - *lowest},
+          {"values", values}};
 }
+
+// A claim that a recipe's own term is needed: the same without it, which is to fail.
+bool IsControl(const std::string& claim) { return absl::EndsWith(claim, "/without"); }
+
+// The key of the first held-out set whose accuracy was measured in training; "": none was.
+std::string HeldoutKey(const std::vector<json>& lines) {
+  for (const json& line : lines) {
+    for (const auto& [key, value] : line.items()) {
+      if (absl::StartsWith(key, "eval/") && absl::EndsWith(key, "/accuracy")) return key;
+    }
+  }
+  return "";
+}
+
+// Problems that somebody solves and somebody else does not, over the seeds.
+class SolvedOverSeeds {
+ public:
+  // `problems`: the first of them, objects with a prompt.
+  void Add(int seed, double count, const json& problems) {
+    counts_[absl::StrCat(seed)] = count;
+    for (const json& problem : problems) seeds_[Text(problem, "prompt")].push_back(seed);
+  }
+
+  // Those of most seeds first.
+  json Make() const {
+    std::vector<std::pair<std::string, json>> sorted(seeds_.begin(), seeds_.end());
+    std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
+      return a.second.size() > b.second.size();
+    });
+    json problems = json::array();
+    for (const auto& [prompt, seeds] : sorted) {
+      problems.push_back({{"prompt", prompt}, {"seeds", seeds}});
+    }
+    return {{"counts", counts_}, {"problems", problems}};
+  }
+
+ private:
+  json counts_ = json::object();
+  std::map<std::string, json> seeds_;
+};
 
 std::string BoundText(const v1::StudyClaim& claim) {
   if (claim.has_above()) return absl::StrCat("above ", NumberText(claim.above()));
@@ -47,10 +93,17 @@ class Numbers {
     out["about"] = json::array();
     for (const std::string& paragraph : study_.about()) out["about"].push_back(paragraph);
     out["claims"] = Claims();
+    out["not_reproduced"] = json::array();
+    for (const ClaimResult& claim : outcome_.claims) {
+      if (claim.verdict == Verdict::kFails && !IsControl(claim.name)) {
+        out["not_reproduced"].push_back(claim.name);
+      }
+    }
     out["evals"] = Evals();
+    out["comparisons"] = Comparisons();
     out["bases"] = json::array();
     for (const v1::StudyBase& base : study_.bases()) {
-      out["bases"].push_back({{"name", base.name()}, {"about", base.about()}});
+      out["bases"].push_back({{"name", base.name()}, {"about", base.about()}, {"sft", base.sft()}});
     }
     out["arms"] = json::array();
     out["curves"] = json::array();
@@ -63,7 +116,14 @@ class Numbers {
     out["training"] = std::move(training);
     out["failed"] = outcome_.failed;
     double seconds = 0;
-    for (const StudyJob& job : plan_.jobs) seconds += job.seed > 0 ? SecondsOf(job) : 0;
+    out["base_seconds"] = json::object();  // by job: other studies share them
+    for (const StudyJob& job : plan_.jobs) {
+      if (job.seed == 0) {
+        out["base_seconds"][job.name] = SecondsOf(job);
+      } else {
+        seconds += SecondsOf(job);
+      }
+    }
     out["job_seconds_per_seed"] = seconds / static_cast<double>(plan_.seeds.size());
     return out;
   }
@@ -112,6 +172,83 @@ class Numbers {
     return out;
   }
 
+  std::string RootOf(std::string name) const {
+    for (const v1::StudyArm* arm = FindArm(study_, name); arm != nullptr;
+         arm = FindArm(study_, name)) {
+      name = StartOf(study_, *arm);
+    }
+    return name;
+  }
+
+  // A trained arm and the base that it comes from.
+  bool IsPair(const std::string& a, const std::string& b) const {
+    const v1::StudyArm *arm_a = FindArm(study_, a), *arm_b = FindArm(study_, b);
+    return arm_a != nullptr && arm_b != nullptr && IsTrained(*arm_a) != IsTrained(*arm_b) &&
+           RootOf(a) == RootOf(b);
+  }
+
+  json Comparisons() const {
+    json out = json::array();
+    for (const v1::StudyEval& eval : study_.evals()) {
+      if (!IsPlanned({StudyNode::Kind::kComparison, eval.name(), ""})) continue;
+      json entry = ComparisonOn(eval);
+      if (!entry["pages"].empty()) out.push_back(std::move(entry));
+    }
+    return out;
+  }
+
+  json ComparisonOn(const v1::StudyEval& eval) const {
+    struct Pair {
+      json crossing = json::object();
+      SolvedOverSeeds only_a, only_b;
+    };
+    json pages = json::object();
+    std::map<std::pair<std::string, std::string>, Pair> pairs;
+    std::map<std::string, SolvedOverSeeds> alone;
+    for (int seed : plan_.seeds) {
+      const absl::StatusOr<json> report = numbers_.Comparison(seed, eval.name());
+      if (!report.ok()) continue;
+      pages[absl::StrCat(seed)] = absl::StrCat("seed-", seed, "/compare-", eval.name(), ".html");
+      for (const json& one : Part(*report, "crossings")) {
+        const auto key = std::pair(Text(one, "a"), Text(one, "b"));
+        if (IsPair(key.first, key.second)) {
+          pairs[key].crossing[absl::StrCat(seed)] = one.value("k", json());
+        }
+      }
+      for (const json& one : Part(*report, "paired")) {
+        const auto key = std::pair(Text(one, "a"), Text(one, "b"));
+        if (!IsPair(key.first, key.second)) continue;
+        const json& solved = Part(one, "solved");
+        pairs[key].only_a.Add(seed, Number(solved, "only_a"), Part(solved, "problems_a"));
+        pairs[key].only_b.Add(seed, Number(solved, "only_b"), Part(solved, "problems_b"));
+      }
+      for (const json& one : Part(*report, "only_solved")) {
+        alone[Text(one, "run")].Add(seed, Number(one, "count"), Part(one, "problems"));
+      }
+    }
+    json out = {{"eval", eval.name()},
+                {"k", eval.samples()},
+                {"pages", pages},
+                {"pairs", json::array()},
+                {"alone", json::array()}};
+    const std::vector<std::string> arms = ArmsOf(study_, eval);
+    for (const std::string& a : arms) {
+      for (const std::string& b : arms) {
+        const auto found = pairs.find({a, b});
+        if (found == pairs.end()) continue;
+        out["pairs"].push_back({{"a", a},
+                                {"b", b},
+                                {"crossing", found->second.crossing},
+                                {"only_a", found->second.only_a.Make()},
+                                {"only_b", found->second.only_b.Make()}});
+      }
+      const auto found = alone.find(a);
+      if (found == alone.end()) continue;
+      out["alone"].push_back({{"arm", a}, {"solved", found->second.Make()}});
+    }
+    return out;
+  }
+
   // One value per seed that has it.
   template <typename Value>
   json OverSeeds(const Value& value) {
@@ -129,7 +266,7 @@ class Numbers {
                 {"from", StartOf(study_, arm)},
                 {"trained", IsTrained(arm)}};
     if (IsTrained(arm)) {
-      const auto train = [&](const char* key, const char* part) {
+      const auto train = [&](const std::string& key, const char* part) {
         StudyMetric metric;
         metric.key = key;
         metric.part = part;
@@ -142,6 +279,11 @@ class Numbers {
       out["sampled_tokens"] = train(metric::kSampledTokens, "max");
       out["reward_first"] = train(metric::kRewardMean, "first");
       out["reward_last"] = train(metric::kRewardMean, "last");
+      const std::string heldout = HeldoutKeyOf(arm.name());
+      if (!heldout.empty()) {
+        out["heldout_peak"] = train(heldout, "max");
+        out["heldout_last"] = train(heldout, "last");
+      }
       out["seconds"] = OverSeeds([&](int seed) { return Seconds(arm.name(), seed); });
     }
     out["evals"] = json::array();
@@ -152,6 +294,14 @@ class Numbers {
           {{"arm", arm.name()}, {"eval", eval.name()}, {"points", PassPoints(arm.name(), eval)}});
     }
     return out;
+  }
+
+  std::string HeldoutKeyOf(const std::string& arm) {
+    for (int seed : plan_.seeds) {
+      const auto lines = numbers_.Training(seed, arm);
+      if (lines.ok()) return HeldoutKey(**lines);
+    }
+    return "";
   }
 
   absl::StatusOr<double> Seconds(const std::string& arm, int seed) const {

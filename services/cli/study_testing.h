@@ -23,7 +23,8 @@ bases:
 files:
   - {name: labels, run: [label, --eval, "${eval:base/main}", --out, "${out}"]}
 evals:
-  - {name: main, task: column-addition-3, samples: 4, prompts: 2, args: [--keep, "2"]}
+  - {name: main, task: column-addition-3, samples: 4, prompts: 2, compare: true,
+     args: [--keep, "2"]}
 arms:
   - {name: base}
   - {name: grpo, recipe: grpo, set: ["data.path=${file:labels}"]}
@@ -64,8 +65,10 @@ case "$1" in
   train|sft)
     mkdir -p "$out/checkpoints/step-00000002"
     touch "$out/checkpoints/step-00000002/config.json"
-    echo '{"step":1,"reward/mean":0.25,"groups/sampled_tokens":10}' > "$out/metrics.jsonl"
-    echo '{"step":2,"reward/mean":0.75,"groups/sampled_tokens":20}' >> "$out/metrics.jsonl"
+    {
+      echo '{"step":1,"reward/mean":0.25,"groups/sampled_tokens":10,"eval/held/accuracy":0.875}'
+      echo '{"step":2,"reward/mean":0.75,"groups/sampled_tokens":20,"eval/held/accuracy":0.375}'
+    } > "$out/metrics.jsonl"
     case " $* " in *" --resume "*) exit 0;; esac
     [ -n "$HANG" ] && case "$all" in *"$HANG"*) kill -TERM $PPID; sleep 60;; esac
     ;;
@@ -83,7 +86,12 @@ case "$1" in
   label) echo '{}' > "$out";;
   report)
     touch "$out"
-    echo '{"logits":[{"raw":{"skew":0.25},"margin":2,"top_probability":0.75}]}' > "${out%.html}.json"
+    echo '{"logits":[{"raw":{"skew":0.25},"margin":2,"top_probability":0.75}],
+      "crossings":[{"a":"base","b":"grpo","k":2.5},{"a":"grpo","b":"more","k":null}],
+      "paired":[{"a":"base","b":"grpo","solved":
+        {"only_a":1,"only_b":0,"problems_a":[{"prompt":"7+5"}],"problems_b":[]}}],
+      "only_solved":[{"run":"base","count":1,"problems":[{"prompt":"7+5"}]},
+        {"run":"grpo","count":0,"problems":[]}]}' > "${out%.html}.json"
     ;;
   *) mkdir -p "$out"; touch "$out/config.json";;
 esac

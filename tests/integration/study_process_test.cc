@@ -23,7 +23,7 @@ set: [model.dtype=fp32, model.device=cpu, learner.threads=1, eval.samples=0]
 bases:
   - {name: tiny, tiny_model: [--hidden, "32", --layers, "2", --seed, "3"]}
 evals:
-  - {name: main, task: addition-1, prompts: 3, samples: 2, max_new_tokens: 6}
+  - {name: main, task: addition-1, prompts: 3, samples: 2, max_new_tokens: 6, compare: true}
 arms:
   - {name: base}
   - name: random
@@ -79,9 +79,16 @@ TEST_F(StudyProcess, TrainsEvaluatesAndJudges) {
   EXPECT_LT(arm["steps"]["mean"], 50) << "run.sampled_tokens ends it";
   EXPECT_TRUE(arm["evals"][0]["pass_1"]["mean"].is_number());
   EXPECT_THAT(Read("out/two_steps/report.html"), HasSubstr("rewards are a coin"));
+  ASSERT_EQ(report["comparisons"].size(), 1U);
+  const json& comparison = report["comparisons"][0];
+  EXPECT_EQ(comparison["pairs"][0]["a"], "base");
+  EXPECT_EQ(comparison["pairs"][0]["b"], "random");
+  EXPECT_TRUE(comparison["pairs"][0]["crossing"].contains("1"));
+  ASSERT_EQ(comparison["pages"]["1"], "seed-1/compare-main.html");
+  EXPECT_THAT(Read("out/two_steps/seed-1/compare-main.html"), HasSubstr("<svg"));
 
   ASSERT_EQ(Study(""), 0) << log_;
-  EXPECT_THAT(log_, HasSubstr("4 of 4 jobs are there already"));
+  EXPECT_THAT(log_, HasSubstr("5 of 5 jobs are there already"));
 }
 
 }  // namespace
