@@ -63,7 +63,7 @@ double MeanOf(const std::vector<double>& values, int begin, int end) {
 double BlamedShare(const CausalLm& model, const CausalLm& reference) {
   CounterRng rng(77);
   int blamed = 0;
-  constexpr int kRows = 200;
+  constexpr int kRows = 100;
   for (int i = 0; i < kRows; ++i) {
     const int first = static_cast<int>(rng.Below(kDigits));
     const int stride = 1 + static_cast<int>(rng.Below(2));
@@ -89,15 +89,15 @@ TEST(ProcessModel, LearnsFromOutcomesAloneWhichStepWasWrong) {
   ProcessModel process(options, model.get(), reference.get(), local.get());
   EXPECT_EQ(BlamedShare(*model, *reference), 0) << "at its start every reward is 0";
   CounterRng rng(9);
-  ProcessReport report;
-  for (int step = 0; step < 300; ++step) {
+  double sorted = 0.5;  // share of rows whose outcome it tells, over the last batches or so
+  for (int step = 0; step < 300 && sorted < 0.95; ++step) {
     const std::vector<Group> groups = Batch(&rng);
     COHORT_ASSERT_OK_AND_ASSIGN(TrainBatch batch, PrepareBatch(groups, spec, step));
-    COHORT_ASSERT_OK_AND_ASSIGN(report, process.Judge(PassOptions(), {}, &batch));
-    if (step % 20 == 19)
-      std::cout << step << " " << report.accuracy << " " << BlamedShare(*model, *reference) << "\n";
+    COHORT_ASSERT_OK_AND_ASSIGN(const ProcessReport report,
+                                process.Judge(PassOptions(), {}, &batch));
+    sorted += (report.accuracy - sorted) / 10;
   }
-  EXPECT_GT(report.accuracy, 0.9);
+  EXPECT_GE(sorted, 0.95);
   EXPECT_GT(BlamedShare(*model, *reference), 0.8);
 }
 
