@@ -7,10 +7,11 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <exception>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
-#include "common/rl/aggregation.h"
 #include "common/tensor/host_values.h"
 
 namespace cohort {
@@ -73,37 +74,6 @@ absl::StatusOr<TotalLoss> ComputeTotalLoss(const PolicyLossSpec& spec, const Tok
   } catch (const std::exception& error) {
     const std::string text = error.what();
     return absl::InternalError(absl::StrCat("policy loss: ", text.substr(0, text.find('\n'))));
-  }
-}
-
-std::vector<int64_t> EntropyPositions(int64_t prompt_length, int64_t total_length,
-                                      EntropyAlign align) {
-  const int64_t shift = align == EntropyAlign::kPredict ? 1 : 0;
-  std::vector<int64_t> positions;
-  for (int64_t t = prompt_length; t < total_length; ++t) positions.push_back(t - shift);
-  return positions;
-}
-
-absl::StatusOr<at::Tensor> ComputeEntropyLoss(const at::Tensor& entropy,
-                                              absl::Span<const int64_t> row_tokens,
-                                              EntropyReduction reduction) {
-  std::vector<AggregationRow> rows;
-  for (int64_t n : row_tokens) rows.push_back({n});
-  const std::vector<double> row_weights = AggregationWeights(EntropyAggregation(reduction), rows);
-  std::vector<double> weights;
-  for (size_t i = 0; i < rows.size(); ++i) {
-    weights.insert(weights.end(), static_cast<size_t>(row_tokens[i]), row_weights[i]);
-  }
-  if (static_cast<int64_t>(weights.size()) != entropy.numel()) {
-    return absl::InvalidArgumentError(absl::StrCat("entropy loss: rows have ", weights.size(),
-                                                   " tokens, found ", entropy.numel(),
-                                                   " entropies"));
-  }
-  try {
-    if (weights.empty()) return entropy.sum();
-    return (entropy * LikeTensor(weights, entropy)).sum();
-  } catch (const std::exception& error) {
-    return absl::InternalError(absl::StrCat("entropy loss: ", error.what()));
   }
 }
 

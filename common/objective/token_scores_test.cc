@@ -7,6 +7,7 @@
 
 #include "common/objective/policy_loss.h"
 #include "common/objective/softmax_rows.h"
+#include "common/rl/aggregation.h"
 
 namespace cohort {
 namespace {
@@ -218,17 +219,28 @@ TEST(TotalLoss, ANanLogProbIsAnErrorThatNamesTheRow) {
   EXPECT_NE(total.status().message().find("row 1"), absl::string_view::npos);
 }
 
-TEST(EntropyLoss, PositionsPredictTheResponse) {
-  EXPECT_EQ(EntropyPositions(3, 5, EntropyAlign::kPredict), (std::vector<int64_t>{2, 3}));
-  EXPECT_EQ(EntropyPositions(3, 5, EntropyAlign::kReference), (std::vector<int64_t>{3, 4}));
-}
-
 TEST(EntropyLoss, ReductionsWeighTokensOrRows) {
-  const at::Tensor h = at::tensor({1.0, 2.0, 6.0}, at::kDouble);
-  const std::vector<int64_t> rows = {2, 1};
-  EXPECT_DOUBLE_EQ(ComputeEntropyLoss(h, rows, EntropyReduction::kTokenMean)->item<double>(), 3);
-  EXPECT_DOUBLE_EQ(ComputeEntropyLoss(h, rows, EntropyReduction::kSeqSum)->item<double>(), 4.5);
-  EXPECT_FALSE(ComputeEntropyLoss(h, {std::vector<int64_t>{2}}, EntropyReduction::kSeqSum).ok());
+  const TokenScores scores{at::tensor({-1.0, -1.0, -1.0}, at::kDouble),
+                           at::tensor({1.0, 2.0, 6.0}, at::kDouble).requires_grad_(true)};
+  const std::vector<int64_t> offsets = {0, 2, 3};
+  const std::vector<double> none = {0, 0, 0};
+  const auto loss = [&](EntropyReduction reduction) {
+    AlgorithmSpec spec;
+    spec.objective.kind = Objective::kEntropyDirect;
+    spec.objective.reduction = reduction;
+    const std::vector<double> rows = AggregationWeights(LossAggregation(spec), {{2}, {1}});
+    const std::vector<double> weight = {rows[0], rows[0], rows[1]};
+    PolicyTokens tokens;
+    tokens.advantage = none;
+    tokens.weight = weight;
+    tokens.row_offsets = offsets;
+    return ComputeTotalLoss(MakePolicyLossSpec(spec), scores, tokens)->loss;
+  };
+  EXPECT_DOUBLE_EQ(loss(EntropyReduction::kTokenMean).item<double>(), 3);
+  const at::Tensor sums = loss(EntropyReduction::kSeqSum);
+  EXPECT_DOUBLE_EQ(sums.item<double>(), 4.5);
+  sums.backward();
+  EXPECT_TRUE(at::equal(scores.entropy.grad(), at::full({3}, 0.5, at::kDouble)));
 }
 
 }  // namespace

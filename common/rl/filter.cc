@@ -80,11 +80,6 @@ PromptSelection SelectPrompts(const PromptFilterSpec& spec,
   return out;
 }
 
-bool NeedsResampling(const PromptFilterSpec& spec, int64_t mixed_groups, int64_t groups) {
-  return spec.kind == PromptFilter::kMinValid &&
-         static_cast<double>(mixed_groups) < spec.min_fraction * static_cast<double>(groups);
-}
-
 std::vector<size_t> TopRows(const RowFilterSpec& spec, absl::Span<const double> rewards,
                             absl::Span<const int64_t> lengths) {
   const auto efficiency = [&](size_t i) {
@@ -101,9 +96,14 @@ std::vector<size_t> TopRows(const RowFilterSpec& spec, absl::Span<const double> 
 
 VarianceRanking RankByVariance(absl::Span<const std::vector<double>> history) {
   VarianceRanking out;
-  for (const auto& accuracy : history) out.std.push_back(PopulationStd(accuracy));
+  // Rounded, since equal deviations of different curves differ in their last bits.
+  std::vector<double> rounded;
+  for (const auto& accuracy : history) {
+    out.std.push_back(PopulationStd(accuracy));
+    rounded.push_back(std::round(out.std.back() * 1e9));
+  }
   out.ranking =
-      SortedIndices(out.std.size(), [&](size_t a, size_t b) { return out.std[a] > out.std[b]; });
+      SortedIndices(rounded.size(), [&](size_t a, size_t b) { return rounded[a] > rounded[b]; });
   return out;
 }
 

@@ -22,13 +22,10 @@ struct PromptSelection {
   bool need_more = false;       // fewer than `wanted` passed
 };
 
-// wanted <= 0: as many as pass.
+// A whole list of groups at once, in arrival order: the batch that the dispatcher collects, which
+// asks JudgePrompt group by group. For simulations and test vectors. wanted <= 0: as many as pass.
 PromptSelection SelectPrompts(const PromptFilterSpec& spec,
                               absl::Span<const std::vector<double>> accuracy, int64_t wanted);
-
-// GPG's resampling rule: true when groups with different rewards are fewer than min_fraction of
-// all.
-bool NeedsResampling(const PromptFilterSpec& spec, int64_t mixed_groups, int64_t groups);
 
 // Indices (ascending) of the k rows kept by topk: shortest, or highest reward per token. Ties go to
 // the lower index.

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/rl/mask.h"
 #include "common/rl/staleness.h"
 
 namespace cohort {
@@ -45,13 +44,6 @@ TEST(PromptFilter, NoFilterKeepsEverything) {
   EXPECT_EQ(JudgePrompt(PromptFilterSpec{}, {1, 1}), PromptVerdict::kKeep);
 }
 
-TEST(PromptFilter, TooFewMixedGroupsAskForResampling) {
-  PromptFilterSpec spec;
-  spec.kind = PromptFilter::kMinValid;
-  EXPECT_TRUE(NeedsResampling(spec, 5, 10));
-  EXPECT_FALSE(NeedsResampling(spec, 6, 10));
-}
-
 TEST(RowFilter, TiesInTheMetricGoToTheLowerIndex) {
   RowFilterSpec spec;
   spec.kind = RowFilter::kTopk;
@@ -74,11 +66,10 @@ TEST(Staleness, BoundZeroIsSynchronous) {
   EXPECT_EQ(Staleness(7, 5), 0);
 }
 
-TEST(Mask, PadEqualToEosDoesNotHideTruncation) {
-  EXPECT_THAT(ResponseMask({2, 2, 2}, {2}), ElementsAre(1, 0, 0));
-  EXPECT_FALSE(IsTruncated({5, 2, 2}, {2}));
-  EXPECT_TRUE(IsTruncated({5, 6, 7}, {2, 3}));
-  EXPECT_THAT(ResponseMask({5, 3, 2}, {2, 3}), ElementsAre(1, 1, 0));
+TEST(RankByVarianceTest, EqualDeviationsKeepTheDataOrder) {
+  // Both are 0.4; summed, they differ in the last bit.
+  const std::vector<std::vector<double>> history = {{0, 0, 0, 0, 1}, {0, 0, 1, 0, 0}};
+  EXPECT_THAT(RankByVariance(history).ranking, testing::ElementsAre(0, 1));
 }
 
 }  // namespace

@@ -83,7 +83,8 @@ struct TokenLoss {
 };
 TokenLoss ClippedLoss(const ClipSpec& clip, double advantage, double ratio);
 
-// Mean gradient of the clipped loss over advantages +a and -a (section 4.1, clip bias).
+// Mean gradient of the clipped loss over advantages +a and -a (section 4.1, clip bias). An analysis
+// of ClippedLoss for test vectors and simulations; training has no use for it.
 double ClipBias(const ClipSpec& clip, double a, double ratio);
 
 // clip_cov / kl_cov (section 4.6): which tokens are selected, by the covariance of advantage and

@@ -32,10 +32,12 @@ RowNumbers PlainForward(const CausalLm& model, const Group& group, const Row& ro
   const at::Tensor entropy = -(all.exp() * all).sum(-1);
   const auto prompt = static_cast<int64_t>(group.prompt.size());
   RowNumbers out;
-  const auto states = EntropyPositions(prompt, length, align);
+  // predict: the state before a token predicts it; reference: the token's own, as the authors'
+  // code.
+  const int64_t shift = align == EntropyAlign::kPredict ? 1 : 0;
   for (size_t t = 0; t < row.tokens.size(); ++t) {
     out.logprob.push_back(all[prompt + static_cast<int64_t>(t) - 1][row.tokens[t]].item<double>());
-    out.entropy.push_back(entropy[states[t]].item<double>());
+    out.entropy.push_back(entropy[prompt + static_cast<int64_t>(t) - shift].item<double>());
   }
   return out;
 }

@@ -1,9 +1,13 @@
 #include <stdexcept>
+#include <utility>
 
+#include "absl/time/time.h"
+#include "common/generate/group_state.h"
 #include "common/rewards/extract.h"
+#include "common/rl/eval_stats.h"
 #include "common/rl/filter.h"
 #include "common/rl/label_free.h"
-#include "common/rl/mask.h"
+#include "common/rl/learning_curves.h"
 #include "common/rl/metrics.h"
 #include "common/rl/shaping.h"
 #include "services/cli/vector_methods.h"
@@ -108,8 +112,9 @@ Json Empo(const Json& in) {
   Json out = Json::array();
   for (const Json& group : in.at("answers")) {
     const std::vector<Answer> answers = ReadAnswers(group);
-    out.push_back({{"entropy", ClusterAnswers(answers).entropy},
-                   {"rewards", SemanticFrequencyRewards(answers, gate)}});
+    const SemanticClusters clusters = ClusterAnswers(answers);
+    out.push_back({{"entropy", clusters.entropy},
+                   {"rewards", SemanticFrequencyRewards(answers, clusters, gate)}});
   }
   return out;
 }
@@ -160,10 +165,35 @@ Json FilterBand(const Json& in) {
   return SelectPrompts(ReadFilter(PromptFilter::kBand, in), in.at("acc").get<Matrix>(), 0).kept;
 }
 
-Json SelectLim(const Json& in) { return LimScores(in.at("curves").get<Matrix>()); }
+// What is there of numbers of which some are null.
+std::vector<double> Known(const Json& in) {
+  std::vector<double> out;
+  for (const Json& value : in) {
+    if (!value.is_null()) out.push_back(value.get<double>());
+  }
+  return out;
+}
+
+Json SelectLim(const Json& in) {
+  AccuracyHistory history;
+  for (const Json& curve : in.at("curves")) {
+    history.emplace_back();
+    for (const Json& value : curve) {
+      history.back().push_back(value.is_null() ? std::nullopt
+                                               : std::optional<double>(value.get<double>()));
+    }
+  }
+  const CompleteCurves complete = CompleteHistory(history);
+  const std::vector<double> scores = LimScores(complete.curves);
+  std::vector<Json> out(history.size());
+  for (size_t i = 0; i < scores.size(); ++i) out[complete.prompts[i]] = scores[i];
+  return out;
+}
 
 Json SelectVariance(const Json& in) {
-  const VarianceRanking r = RankByVariance(in.at("history").get<Matrix>());
+  Matrix history;
+  for (const Json& curve : in.at("history")) history.push_back(Known(curve));
+  const VarianceRanking r = RankByVariance(history);
   return {{"std", r.std}, {"ranking", r.ranking}};
 }
 
@@ -179,7 +209,9 @@ Json PassAt(const Json& in) {
 }
 
 Json MajAtK(const Json& in) {
-  return OrThrow(MajorityAtK(ReadAnswers(in.at("answers")), in.at("gold"), in.at("k")));
+  const absl::StatusOr<double> p =
+      MajorityAtK(ReadAnswers(in.at("answers")), in.at("gold"), in.at("k"));
+  return p.ok() ? Json(*p) : Json();
 }
 
 Json Majority(const Json& in) {
@@ -192,10 +224,11 @@ Json Majority(const Json& in) {
 
 Json AvgAtK(const Json& in) {
   std::vector<double> per_problem;
-  for (const auto& correct : in.at("correct").get<Matrix>()) {
-    per_problem.push_back(AverageCorrect(correct));
+  for (const Json& correct : in.at("correct")) {
+    per_problem.push_back(AverageCorrect(Known(correct)));
   }
-  return {{"per_problem", per_problem}, {"avg", AverageCorrect(per_problem)}};
+  const double average = BootstrapMeans({per_problem}, /*seed=*/0)[0].mean;
+  return {{"per_problem", per_problem}, {"avg", average}};
 }
 
 // --- text and masks ---------------------------------------------------------------------------
@@ -215,20 +248,41 @@ Json FormatBoxed(const Json& in) {
   return out;
 }
 
+// What the engine's rule for ending a row makes of these tokens, sampled one after another.
+Row EndedRow(const std::vector<int32_t>& ids, const Json& eos) {
+  StopRules rules;
+  rules.stop_tokens = eos.get<std::vector<int32_t>>();
+  rules.max_context = static_cast<int64_t>(ids.size()) + 2;
+  GroupRequest request;
+  request.prompt = {0};
+  request.plans.resize(1);
+  request.plans[0].max_new_tokens = static_cast<int32_t>(ids.size());
+  const auto group = MakeGroupState(std::move(request), nullptr, absl::UnixEpoch());
+  RowState& row = group->rows[0];
+  BeginRow(row);
+  SampledToken sampled;
+  for (const int32_t id : ids) {
+    sampled.token = id;
+    if (OrThrow(AppendToken(row, sampled, 0, rules))) break;
+  }
+  return row.row;
+}
+
 Json MaskResponse(const Json& in) {
-  const std::vector<int64_t> eos = in.at("eos");
   Json out = Json::array();
   for (const Json& ids : in.at("ids")) {
-    out.push_back(ResponseMask(ids.get<std::vector<int64_t>>(), eos));
+    std::vector<uint8_t> mask = EndedRow(ids.get<std::vector<int32_t>>(), in.at("eos")).mask;
+    mask.resize(ids.size(), 0);  // the vectors' rows are padded, Cohort's end
+    out.push_back(mask);
   }
   return out;
 }
 
 Json MaskTruncated(const Json& in) {
-  const std::vector<int64_t> eos = in.at("eos");
   Json out = Json::array();
   for (const Json& ids : in.at("ids")) {
-    out.push_back(IsTruncated(ids.get<std::vector<int64_t>>(), eos));
+    out.push_back(EndedRow(ids.get<std::vector<int32_t>>(), in.at("eos")).finish ==
+                  FinishReason::kLength);
   }
   return out;
 }

@@ -4,11 +4,17 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include <stdexcept>
+
 #include "common/objective/policy_loss.h"
 #include "common/objective/token_scores.h"
+#include "common/rl/aggregation.h"
 #include "common/rl/algorithm_names.h"
 #include "common/rl/em_inf.h"
 #include "common/rl/metrics.h"
+#include "common/train/batch.h"
+#include "common/train/flat_tokens.h"
+#include "common/train/packing.h"
 #include "services/cli/vector_methods.h"
 
 namespace cohort {
@@ -64,22 +70,65 @@ Json Logprob(const Json& in) {
                       .logprob);
 }
 
-Json EntropyLoss(const Json& in) {
-  const EntropyAlign align =
-      OrThrow(ParseName<EntropyAlign>("align", in.value("align", "predict")));
-  std::vector<int64_t> row_tokens;
-  Matrix picked;
-  for (size_t i = 0; i < in.at("logits").size(); ++i) {
-    const Matrix logits = in["logits"][i];
-    const std::vector<int64_t> positions =
-        EntropyPositions(in.at("prompt_len").at(i), in.at("total_len").at(i), align);
-    for (int64_t t : positions) picked.push_back(logits.at(static_cast<size_t>(t)));
-    row_tokens.push_back(static_cast<int64_t>(positions.size()));
+// A prompt with one response for each row of the vector; what the tokens are plays no part.
+std::vector<Group> GroupsOfLengths(const Json& in) {
+  std::vector<Group> groups(in.at("logits").size());
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const auto prompt = in.at("prompt_len").at(i).get<size_t>();
+    const size_t tokens = in.at("total_len").at(i).get<size_t>() - prompt;
+    groups[i].prompt.assign(prompt, 0);
+    Row& row = groups[i].rows.emplace_back();
+    row.tokens.assign(tokens, 0);
+    row.logprobs.assign(tokens, 0);
+    row.mask.assign(tokens, 1);
+    row.versions.assign(tokens, 0);
   }
-  const TokenScores scores = ScoreLogits(ReadLogits(picked), in.value("temperature", 1.0));
-  const EntropyReduction reduction =
+  return groups;
+}
+
+// The logits at every packed token; a group begins at position 0.
+at::Tensor PackedLogits(const Json& logits, const MicroBatch& micro,
+                        const PackedMicroBatch& packed) {
+  Matrix out;
+  size_t pieces = 0;
+  const int64_t* positions = packed.positions.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < packed.positions.numel(); ++i) {
+    if (positions[i] == 0) ++pieces;
+    const auto group = static_cast<size_t>(micro.pieces.at(pieces - 1).group);
+    out.push_back(logits.at(group).at(static_cast<size_t>(positions[i])));
+  }
+  return ReadLogits(out);
+}
+
+// As the trainer's step: packed rows, the states that the alignment names, one total loss.
+Json EntropyLoss(const Json& in) {
+  AlgorithmSpec spec;
+  spec.objective.kind = Objective::kEntropyDirect;
+  spec.objective.temperature = in.value("temperature", 1.0);
+  spec.objective.align = OrThrow(ParseName<EntropyAlign>("align", in.value("align", "predict")));
+  spec.objective.reduction =
       OrThrow(ParseName<EntropyReduction>("reduction", in.at("reduction").get<std::string>()));
-  return OrThrow(ComputeEntropyLoss(scores.entropy, row_tokens, reduction)).item<double>();
+  const std::vector<Group> groups = GroupsOfLengths(in);
+  TrainBatch batch = OrThrow(PrepareBatch(groups, spec, 0));
+  if (const auto status = AddAdvantages(spec, 0, &batch); !status.ok()) {
+    throw std::runtime_error(std::string(status.message()));
+  }
+  MicroBatch micro;
+  std::vector<AggregationRow> rows;
+  for (size_t i = 0; i < batch.rows.size(); ++i) {
+    const TrainRow& row = batch.rows[i];
+    rows.push_back({batch.ValidTokens(row), row.group, 0});
+    if (row.length > 0) micro.pieces.push_back({row.group, {static_cast<int64_t>(i)}, 0, 0});
+  }
+  const PackedMicroBatch packed = PackMicroBatch(batch, micro, /*share_prompts=*/true,
+                                                 spec.objective.align == EntropyAlign::kReference);
+  const at::Tensor states = PackedLogits(in.at("logits"), micro, packed);
+  const TokenScores scores =
+      ScoreLogits(states.index_select(0, packed.predict), spec.objective.temperature);
+  const FlatTokens tokens =
+      GatherTokens(batch, packed, AggregationWeights(LossAggregation(spec), rows), {});
+  return OrThrow(ComputeTotalLoss(MakePolicyLossSpec(spec), scores, tokens.View(packed)))
+      .parts.loss;
 }
 
 Json EmInfStep(const Json& in) {
