@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 #include <unordered_map>
 
 #include "absl/strings/str_cat.h"
@@ -159,6 +161,15 @@ absl::StatusOr<double> MajorityAtK(absl::Span<const Answer> answers, const std::
     }
   }
   return static_cast<double>(wins / BinomialRow(n)[static_cast<size_t>(k)]);
+}
+
+double TopShareMean(std::vector<double> values, double share) {
+  if (values.empty()) return 0;
+  const double wanted = std::ceil(share * static_cast<double>(values.size()));
+  const auto top =
+      static_cast<std::ptrdiff_t>(std::clamp(wanted, 1.0, static_cast<double>(values.size())));
+  std::nth_element(values.begin(), values.begin() + (top - 1), values.end(), std::greater<>());
+  return std::accumulate(values.begin(), values.begin() + top, 0.0) / static_cast<double>(top);
 }
 
 void MomentAccumulator::Add(double x) {

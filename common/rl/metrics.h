@@ -25,6 +25,9 @@ double MajorityCorrect(absl::Span<const Answer> answers, const std::string& gold
 absl::StatusOr<double> MajorityAtK(absl::Span<const Answer> answers, const std::string& gold,
                                    int64_t k, const AnswerEquality& equal = {});
 
+// Mean of the highest ceil(share * n) of n values; 0 of none.
+double TopShareMean(std::vector<double> values, double share);
+
 // Streaming mean, population deviation, biased skewness m3/m2^1.5 and kurtosis m4/m2^2 (3 for a
 // normal distribution), in fp64.
 class MomentAccumulator {

@@ -94,5 +94,12 @@ TEST(Moments, AgreeWithTheTwoPassFormulas) {
   EXPECT_NEAR(moments.skew(), m3 / std::pow(m2, 1.5), 1e-6);
 }
 
+TEST(TopShareMean, IsOfTheHighestValues) {
+  EXPECT_EQ(TopShareMean({0, 5, 1, 3, 2, 0, 0, 0, 0, 0}, 0.2), 4);
+  EXPECT_EQ(TopShareMean({2, 1}, 0.2), 2) << "at least one";
+  EXPECT_EQ(TopShareMean({2, 1}, 1), 1.5);
+  EXPECT_EQ(TopShareMean({}, 0.2), 0);
+}
+
 }  // namespace
 }  // namespace cohort

@@ -92,7 +92,8 @@ struct EvalArgs {
   int workers = 1;          // rollout workers that share the problems; 1: this process samples
   int keep = 4;             // completions per problem kept with text and tokens
   std::string reward;       // a rule-based verifier; empty: the task's own, or the file format's
-  std::string self;         // this program's path
+  std::optional<EmInfOptions> em_inf;  // sharpens the logits of every token; unset: no
+  std::string self;                    // this program's path
 };
 int RunEval(const EvalArgs& args);
 

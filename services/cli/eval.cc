@@ -48,6 +48,7 @@ EvaluatorOptions MakeOptions(const EvalArgs& args) {
   options.max_new_tokens = args.max_new_tokens;
   options.seed = args.seed;
   options.keep = args.keep;
+  options.em_inf = args.em_inf;
   return options;
 }
 
@@ -64,7 +65,6 @@ std::vector<ProblemScore> Scores(const EvalResults& results) {
 // Sums over all samples.
 struct Totals {
   double samples = 0, truncated = 0, tokens = 0, entropy = 0;
-  double right = 0, right_tokens = 0;
   int64_t unscorable = 0, too_long = 0;
 
   explicit Totals(const EvalResults& results) {
@@ -76,12 +76,18 @@ struct Totals {
         tokens += sample.tokens;
         entropy += sample.entropy * sample.tokens;
         unscorable += sample.unscorable ? 1 : 0;
-        right += sample.correct ? 1 : 0;
-        right_tokens += sample.correct ? sample.tokens : 0;
       }
     }
   }
 };
+
+json EmInfJson(const std::optional<EmInfOptions>& em_inf) {
+  if (!em_inf) return nullptr;
+  return {{"lr", em_inf->lr},
+          {"steps", em_inf->steps},
+          {"kl_weight", em_inf->kl_weight},
+          {"threshold", em_inf->threshold}};
+}
 
 double Share(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
@@ -134,7 +140,8 @@ class EvalCommand {
                        {"temperature", args_.temperature},
                        {"top_p", args_.top_p},
                        {"max_new_tokens", args_.max_new_tokens},
-                       {"seed", args_.seed}};
+                       {"seed", args_.seed},
+                       {"em_inf", EmInfJson(args_.em_inf)}};
     path_ = ResultsPath();
     if (args_.resume && path_.empty()) {
       return absl::InvalidArgumentError("--resume needs --results FILE.jsonl or --out FILE.json");
@@ -301,7 +308,10 @@ class EvalCommand {
     result["pass_at_k"] = CurveJson(pass);
     result["avg_at_k"] = CurveJson(average);
     result["maj_at_k"] = CurveJson(majority);
-    result["maj_votes"] = "canonical answers (equal values vote together), exact expectation";
+    result["maj_votes"] =
+        "canonical answers (equal values vote together); of all samples ties go to the first, of "
+        "fewer "
+        "the exact expectation";
     return WriteFileAtomic(args_.out,
                            result.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
   }
@@ -340,15 +350,15 @@ class EvalCommand {
                    {"unscorable", totals.unscorable},
                    {"truncated_share", Share(totals.truncated, totals.samples)},
                    {"mean_response_tokens", Share(totals.tokens, totals.samples)},
-                   {"mean_right_response_tokens", Share(totals.right_tokens, totals.right)},
                    {"mean_entropy", Share(totals.entropy, totals.tokens)},
                    {"seconds", seconds_},
                    {"results", path_},
                    {"per_problem", problems}};
     for (const char* key : {"source", "split", "reward", "samples", "temperature", "top_p",
-                            "max_new_tokens", "seed", "model_sha256"}) {
+                            "max_new_tokens", "seed", "em_inf", "model_sha256"}) {
       result[key] = results_.header[key];
     }
+    result.update(SampleMeans(results_));
     return result;
   }
 

@@ -31,6 +31,7 @@ ProblemResult ReadProblem(const json& line) {
   problem.right_text = line.value("right_text", "");
   problem.prompt_ids = line.value("prompt_ids", std::vector<int32_t>());
   problem.entropy_histogram = line.value("entropy_histogram", std::vector<int64_t>());
+  if (line.contains("top_entropy")) problem.top_entropy = line["top_entropy"].get<double>();
   problem.samples.resize(line.at("correct").size());
   for (size_t i = 0; i < problem.samples.size(); ++i) {
     SampleResult& sample = problem.samples[i];
@@ -138,6 +139,7 @@ std::string ProblemLine(const ProblemResult& problem) {
   if (!problem.right_text.empty()) line["right_text"] = problem.right_text;
   line["prompt_ids"] = problem.prompt_ids;
   line["entropy_histogram"] = problem.entropy_histogram;
+  if (problem.top_entropy) line["top_entropy"] = *problem.top_entropy;
   return Dump(line);
 }
 
@@ -173,7 +175,7 @@ absl::Status WriteEvalResults(const std::string& path, const EvalResults& result
 absl::Status CheckSameEvaluation(const std::string& path, const json& before, const json& now) {
   for (const auto& [key, value] : now.items()) {
     const auto found = before.find(key);
-    if (found != before.end() && *found == value) continue;
+    if (found == before.end() ? value.is_null() : *found == value) continue;
     return absl::FailedPreconditionError(
         absl::StrCat(path, " holds another evaluation: ", key, " was ",
                      found == before.end() ? "absent" : Dump(*found), " and is ", Dump(value),
@@ -193,10 +195,10 @@ absl::StatusOr<std::vector<MetricAtK>> PassCurve(const EvalResults& results,
 absl::StatusOr<std::vector<MetricAtK>> AverageCurve(const EvalResults& results,
                                                     absl::Span<const int64_t> ks, uint64_t seed) {
   return Curve(results, ks, seed, "avg", [](const ProblemResult& problem, int64_t k) {
-    double correct = 0;
-    const auto judged = Judged(problem);
-    for (int64_t i = 0; i < k; ++i) correct += judged[static_cast<size_t>(i)]->correct ? 1 : 0;
-    return absl::StatusOr<double>(correct / static_cast<double>(k));
+    std::vector<double> correct;
+    for (const SampleResult* sample : Judged(problem)) correct.push_back(sample->correct ? 1 : 0);
+    correct.resize(static_cast<size_t>(k));
+    return absl::StatusOr<double>(AverageCorrect(correct));
   });
 }
 
@@ -212,8 +214,35 @@ absl::StatusOr<std::vector<MetricAtK>> MajorityCurve(const EvalResults& results,
     const auto is_right = [&](const std::string&, const std::string& answer) {
       return right.count(answer) > 0;
     };
+    if (k == static_cast<int64_t>(answers.size())) {
+      return absl::StatusOr<double>(MajorityCorrect(answers, "", is_right));
+    }
     return MajorityAtK(answers, "", k, is_right);
   });
+}
+
+json SampleMeans(const EvalResults& results) {
+  MomentAccumulator right, wrong, truncated, group_std, top_entropy;
+  for (const auto& [index, problem] : results.problems) {
+    MomentAccumulator correct;
+    for (const SampleResult& sample : problem.samples) {
+      const double tokens = sample.tokens;
+      if (sample.truncated) truncated.Add(tokens);
+      if (!sample.judged) continue;
+      (sample.correct ? right : wrong).Add(tokens);
+      correct.Add(sample.correct ? 1 : 0);
+    }
+    if (correct.count() > 0) group_std.Add(correct.std());
+    if (problem.top_entropy) top_entropy.Add(*problem.top_entropy);
+  }
+  const auto mean = [](const MomentAccumulator& values) {
+    return values.count() > 0 ? json(values.mean()) : json();
+  };
+  return {{"mean_right_response_tokens", mean(right)},
+          {"mean_wrong_response_tokens", mean(wrong)},
+          {"mean_truncated_response_tokens", mean(truncated)},
+          {"mean_group_std", mean(group_std)},
+          {"mean_top_entropy", mean(top_entropy)}};
 }
 
 json CurveJson(const std::vector<MetricAtK>& curve) {

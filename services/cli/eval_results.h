@@ -4,7 +4,7 @@
 //   {"kind":"eval","model":...,"source":...,"samples":16,...}
 //   {"index":3,"prompt":...,"answer":"42","correct":[1,0,null],"tokens":[..],"truncated":[..],
 //    "entropy":[..],"logprob":[..],"answers":["42",null,..],"texts":[..],"ids":[[..]],
-//    "entropy_histogram":[..]}
+//    "entropy_histogram":[..],"top_entropy":0.9}
 //
 // Plain data; errors name the file and the line.
 #pragma once
@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct SampleResult {
   std::vector<int32_t> ids;
 };
 
+inline constexpr double kTopShare = 0.2;         // of tokens (algorithms.md 10.5)
 inline constexpr double kEntropyBinWidth = 0.1;  // nats
 inline constexpr size_t kEntropyBins = 60;       // the last one holds everything above
 
@@ -46,6 +48,8 @@ struct ProblemResult {
   std::vector<SampleResult> samples;
   std::string right_text;                  // of the first right sample, where those kept are wrong
   std::vector<int64_t> entropy_histogram;  // tokens per bin, over all samples
+  // Nats, mean over the kTopShare of those tokens with most of it; unset: nobody said.
+  std::optional<double> top_entropy;
 
   ProblemCount Count() const;
 };
@@ -74,9 +78,17 @@ absl::StatusOr<std::vector<MetricAtK>> PassCurve(const EvalResults& results,
 // The mean correctness of the first k samples of each problem.
 absl::StatusOr<std::vector<MetricAtK>> AverageCurve(const EvalResults& results,
                                                     absl::Span<const int64_t> ks, uint64_t seed);
-// Exact expectation over all k-subsets. Votes are canonical answers: equal values vote together.
+// Of all judged samples of a problem: a tie goes to the answer that came first. Of fewer: the exact
+// expectation over all k-subsets, ties broken uniformly. Votes are canonical answers: equal values
+// vote together.
 absl::StatusOr<std::vector<MetricAtK>> MajorityCurve(const EvalResults& results,
                                                      absl::Span<const int64_t> ks, uint64_t seed);
+
+// What algorithms.md 10.5 asks of an evaluation, over all its samples. Means over nothing are null.
+//   mean_right_response_tokens, mean_wrong_response_tokens, mean_truncated_response_tokens
+//   mean_group_std      deviation of being right within a problem, mean over problems
+//   mean_top_entropy    of the tokens with most entropy, mean over problems
+nlohmann::json SampleMeans(const EvalResults& results);
 
 nlohmann::json CurveJson(const std::vector<MetricAtK>& curve);
 

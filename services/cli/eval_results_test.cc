@@ -1,5 +1,6 @@
 #include "services/cli/eval_results.h"
 
+#include <cmath>
 #include <fstream>
 
 #include "common/base/file.h"
@@ -54,6 +55,7 @@ class EvalResultsTest : public testing::Test {
 TEST_F(EvalResultsTest, AreReadAsTheyWereWritten) {
   EvalResults written = TwoProblems();
   written.problems[7].samples[1] = Sample("", false, false);
+  written.problems[0].top_entropy = 0.75;
   COHORT_ASSERT_OK(WriteEvalResults(path_, written));
   COHORT_ASSERT_OK_AND_ASSIGN(const EvalResults read, ReadEvalResults(path_));
   EXPECT_EQ(read.header, written.header);
@@ -100,6 +102,41 @@ TEST_F(EvalResultsTest, CurvesAreMeansOverProblems) {
   COHORT_ASSERT_OK_AND_ASSIGN(const auto majority, MajorityCurve(results, {1, 4}, 0));
   EXPECT_NEAR(majority[0].value.mean, (0.5 + 0.25) / 2, 1e-12);
   EXPECT_NEAR(majority[1].value.mean, 0.5, 1e-12) << "2 wins the first, 3 the second";
+}
+
+TEST_F(EvalResultsTest, ATieOfAllVotesGoesToTheAnswerThatCameFirst) {
+  EvalResults results = TwoProblems();
+  results.problems[0] = Problem(0, {Sample("2", true), Sample("3", false)});
+  results.problems[7] = Problem(7, {Sample("3", false), Sample("2", true), Sample("3", false)});
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto majority, MajorityCurve(results, {2, 3}, 0));
+  // Two of {3, 2, 3}: a third of the pairs is {3, 3}, the others are ties that go either way.
+  EXPECT_NEAR(majority[0].value.mean, (1 + 1.0 / 3) / 2, 1e-12);
+  EXPECT_EQ(majority[1].value.mean, 0);
+}
+
+TEST_F(EvalResultsTest, LengthsAreMeansOfTheRightTheWrongAndTheTruncated) {
+  EvalResults results = TwoProblems();
+  results.problems[0].samples[0].tokens = 8;
+  results.problems[7].samples[2].tokens = 2;
+  results.problems[7].samples[3].tokens = 9;
+  results.problems[7].samples[3].truncated = true;
+  results.problems[7].top_entropy = 0.75;
+  const nlohmann::json means = SampleMeans(results);
+  EXPECT_EQ(means["mean_right_response_tokens"], 5) << "8, 5 and 2";
+  EXPECT_NEAR(means["mean_wrong_response_tokens"], 29.0 / 5, 1e-12);
+  EXPECT_EQ(means["mean_truncated_response_tokens"], 9);
+  EXPECT_NEAR(means["mean_group_std"], (0.5 + std::sqrt(3.0) / 4) / 2, 1e-12);
+  EXPECT_EQ(means["mean_top_entropy"], 0.75) << "of the problems that have it";
+  EXPECT_TRUE(SampleMeans({})["mean_wrong_response_tokens"].is_null());
+}
+
+TEST_F(EvalResultsTest, WhatAnEarlierVersionDidNotKnowItDidNotDo) {
+  nlohmann::json now = TwoProblems().header;
+  now["em_inf"] = nullptr;
+  COHORT_EXPECT_OK(CheckSameEvaluation("f", TwoProblems().header, now));
+  now["em_inf"] = {{"steps", 5}};
+  EXPECT_THAT(CheckSameEvaluation("f", TwoProblems().header, now),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("em_inf was absent")));
 }
 
 TEST_F(EvalResultsTest, KAboveTheSamplesIsRefusedAndUnjudgedSamplesAreNotPadded) {

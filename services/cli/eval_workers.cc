@@ -60,6 +60,14 @@ v1::RunConfig MakeConfig(const EvalArgs& args, const EvalFleet& fleet) {
   eval->set_top_p(args.top_p);
   eval->set_max_new_tokens(args.max_new_tokens);
   eval->set_entropy(true);
+  if (args.em_inf) {
+    v1::InferenceEntropy* sharpen =
+        config.mutable_algorithm()->mutable_objective()->mutable_inference_entropy();
+    sharpen->set_lr(args.em_inf->lr);
+    sharpen->set_steps(static_cast<int32_t>(args.em_inf->steps));
+    sharpen->set_kl_weight(args.em_inf->kl_weight);
+    sharpen->set_threshold(args.em_inf->threshold);
+  }
   v1::RolloutSection* rollout = config.mutable_rollout();
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   rollout->set_workers(args.workers);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/ids.h"
 #include "common/base/status_macros.h"
+#include "common/rl/metrics.h"
 #include "services/cli/local_engine.h"
 
 namespace cohort {
@@ -24,11 +25,16 @@ std::string PromptText(const Prompt& prompt) {
   return text;
 }
 
-void CountEntropies(const Row& row, std::vector<int64_t>* histogram) {
-  for (float entropy : row.entropy) {
-    const double bin = std::max(0.0, static_cast<double>(entropy)) / kEntropyBinWidth;
-    ++(*histogram)[std::min(kEntropyBins - 1, static_cast<size_t>(bin))];
+void DescribeEntropies(const Group& group, ProblemResult* problem) {
+  problem->entropy_histogram.assign(kEntropyBins, 0);
+  std::vector<double> entropies;
+  for (const Row& row : group.rows)
+    entropies.insert(entropies.end(), row.entropy.begin(), row.entropy.end());
+  for (const double entropy : entropies) {
+    const double bin = std::max(0.0, entropy) / kEntropyBinWidth;
+    ++problem->entropy_histogram[std::min(kEntropyBins - 1, static_cast<size_t>(bin))];
   }
+  if (!entropies.empty()) problem->top_entropy = TopShareMean(std::move(entropies), kTopShare);
 }
 
 ProblemResult TooLong(const Prompt& prompt) {
@@ -89,6 +95,7 @@ absl::Status Evaluator::Run(const CausalLm& model, const std::function<bool(uint
   engine_options.max_rows = std::max(kMaxRows, options_.samples);
   engine_options.stop_tokens = tokenizer_->eos_ids();
   engine_options.tokenizer = tokenizer_;
+  engine_options.em_inf = options_.em_inf;
   COHORT_ASSIGN_OR_RETURN(const auto engine, GroupGenerator::Create(&model, engine_options));
   uint64_t next = 0;
   std::deque<Prompt> pending;  // in the engine, in order
@@ -130,7 +137,7 @@ absl::StatusOr<ProblemResult> Evaluator::Describe(const Prompt& prompt, const Gr
   problem.prompt = PromptText(prompt);
   problem.answer = prompt.answer;
   problem.prompt_ids = group.prompt;
-  problem.entropy_histogram.assign(kEntropyBins, 0);
+  DescribeEntropies(group, &problem);
   for (const Row& row : group.rows) {
     std::string completion;
     COHORT_ASSIGN_OR_RETURN(SampleResult sample, DescribeRow(row, &completion));
@@ -139,7 +146,6 @@ absl::StatusOr<ProblemResult> Evaluator::Describe(const Prompt& prompt, const Gr
       sample.text = completion;
       sample.ids = row.tokens;
     }
-    CountEntropies(row, &problem.entropy_histogram);
     problem.samples.push_back(std::move(sample));
     completions->push_back(std::move(completion));
   }

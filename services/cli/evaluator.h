@@ -17,6 +17,7 @@
 #include "common/generate/engine.h"
 #include "common/model/causal_lm.h"
 #include "common/rewards/reward_set.h"
+#include "common/rl/em_inf.h"
 #include "common/tasks/prompt_source.h"
 #include "common/text/tokenizer.h"
 #include "services/cli/eval_results.h"
@@ -33,7 +34,8 @@ struct EvaluatorOptions {
   int max_new_tokens = 256;
   uint64_t seed = 0;
   PromptFormat format;
-  int keep = 4;  // samples per problem whose text and tokens are kept
+  int keep = 4;                             // samples per problem whose text and tokens are kept
+  std::optional<EmInfOptions> em_inf = {};  // sharpens the logits of every token; unset: no
 };
 
 // Problems that a source gives with these options.

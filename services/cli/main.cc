@@ -96,8 +96,6 @@ void AddVectors(CLI::App* app, Action* action) {
 // EM-INF (algorithms.md 7.7): the logits are optimised, not the weights.
 void AddEmInf(CLI::App* command, std::optional<EmInfOptions>* out) {
   auto options = std::make_shared<EmInfOptions>();
-  command->add_flag_callback(
-      "--em-inf", [=] { *out = *options; }, "Sharpen every token's distribution before sampling");
   command->add_option("--em-inf-steps", options->steps, "Adam steps per token, at most")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
@@ -106,6 +104,9 @@ void AddEmInf(CLI::App* command, std::optional<EmInfOptions>* out) {
   command->add_option("--em-inf-lr", options->lr, "Adam's learning rate")->capture_default_str();
   command->add_option("--em-inf-kl", options->kl_weight, "Weight of the distance to the model")
       ->capture_default_str();
+  // Last: options are taken in the order in which they are declared, wherever they stand.
+  command->add_flag_callback(
+      "--em-inf", [=] { *out = *options; }, "Sharpen every token's distribution before sampling");
 }
 
 void AddGenerate(CLI::App* app, Action* action) {
@@ -181,6 +182,7 @@ void AddEvalDetails(CLI::App* command, EvalArgs* args) {
   command->add_option("--keep", args->keep, "Completions per problem kept with their text")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
+  AddEmInf(command, &args->em_inf);
 }
 
 void AddEval(CLI::App* app, const std::string& self, Action* action) {

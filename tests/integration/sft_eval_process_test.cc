@@ -146,6 +146,20 @@ TEST_F(SftEvalProcess, WorkersAndInterruptionsDoNotChangeAnEvaluation) {
   EXPECT_THAT(log_, HasSubstr("seed was 0 and is 5"));
 }
 
+TEST_F(SftEvalProcess, EmInfSharpensWhatIsEvaluatedWhoeverSamples) {
+  ASSERT_EQ(Eval("plain.json"), 0) << log_;
+  const std::string em_inf = "--em-inf --em-inf-steps 20 --em-inf-lr 1 --em-inf-threshold 0.05";
+  ASSERT_EQ(Eval("one.json", em_inf), 0) << log_;
+  ASSERT_EQ(Eval("two.json", em_inf + " --workers 2"), 0) << log_;
+  EXPECT_EQ(Said("two.jsonl"), Said("one.jsonl"));
+  const json plain = json::parse(Read("plain.json")), sharp = json::parse(Read("one.json"));
+  EXPECT_LT(sharp["mean_entropy"].get<double>(), plain["mean_entropy"].get<double>() / 2);
+  EXPECT_EQ(sharp["em_inf"]["steps"], 20);
+  EXPECT_TRUE(plain["em_inf"].is_null());
+  EXPECT_EQ(Eval("one.json", "--resume"), 1);
+  EXPECT_THAT(log_, HasSubstr("em_inf was {"));
+}
+
 TEST_F(SftEvalProcess, KAboveTheSamplesIsRefused) {
   EXPECT_EQ(Eval("one.json", "--k 1,8"), 1);
   EXPECT_THAT(log_, HasSubstr("--k 8: expected 1 <= k <= --samples (4)"));
