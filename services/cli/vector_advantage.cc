@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #include "common/rl/algorithm_names.h"
 #include "common/rl/filter.h"
@@ -27,7 +29,9 @@ struct LengthMasks {
 
   LengthMasks(const Json& lengths, std::vector<AdvantageRow>* rows) {
     for (const Json& group : lengths) {
-      for (const Json& length : group) masks.emplace_back(length.get<size_t>(), uint8_t{1});
+      for (const Json& length : group) {
+        masks.emplace_back(length.is_null() ? 0 : length.get<size_t>(), uint8_t{1});
+      }
     }
     for (size_t i = 0; i < masks.size(); ++i) rows->at(i).mask = masks[i];
   }
@@ -48,8 +52,12 @@ VectorMethod Scalar(const std::string& kind) {
 
 Json ReinforcePp(const Json& in) {
   const Matrix old = in.at("logp"), reference = in.at("ref");
-  const MaskMatrix mask = in.at("mask");
-  const std::vector<double> rewards = in.at("rewards");
+  MaskMatrix mask = in.at("mask");
+  std::vector<AdvantageRow> rows;
+  for (const Json& reward : in.at("rewards")) {
+    rows.push_back(ReadRow(static_cast<int64_t>(rows.size()), reward));
+  }
+  SetMasks(&mask, &rows);
   KlSpec kl;
   kl.estimator = KlEstimator::kK1;
   Matrix penalty;
@@ -57,10 +65,7 @@ Json ReinforcePp(const Json& in) {
     penalty.push_back(
         KlTokenPenalty(kl, in.at("beta").get<double>(), old[i], reference[i], mask[i]));
   }
-  std::vector<AdvantageRow> rows(mask.size());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    rows[i] = {static_cast<int64_t>(i), rewards.at(i), true, mask[i], penalty[i], {}, {}, 0};
-  }
+  for (size_t i = 0; i < rows.size(); ++i) rows[i].token_reward = penalty[i];
   AdvantageSpec spec = ReadAdvantageSpec("none", in);
   spec.level = AdvantageLevel::kReturns;
   spec.gamma = in.value("gamma", 1.0);
@@ -81,8 +86,8 @@ Matrix Broadcast(const std::vector<double>& values, const MaskMatrix& mask) {
 
 Json ReinforcePpBaseline(const Json& in) {
   GroupedRewards groups = ReadGroups(in.at("rewards"));
-  const MaskMatrix mask = in.at("mask");
-  for (size_t i = 0; i < groups.rows.size(); ++i) groups.rows[i].mask = mask.at(i);
+  MaskMatrix mask = in.at("mask");
+  SetMasks(&mask, &groups.rows);
   const Advantages a =
       OrThrow(ComputeAdvantages(ReadAdvantageSpec("rpp_baseline", in), groups.rows));
   return Broadcast(a.row, mask);
@@ -120,13 +125,14 @@ Json CriticGae(const Json& in) {
 
 Json Prime(const Json& in) {
   const Matrix q = in.at("q");
-  const MaskMatrix mask = in.at("mask");
-  const std::vector<double> accuracy = in.at("acc");
+  MaskMatrix mask = in.at("mask");
   const int64_t n = in.at("n").get<int64_t>();
-  std::vector<AdvantageRow> rows(mask.size());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    rows[i] = {static_cast<int64_t>(i) / n, accuracy.at(i), true, mask[i], {}, {}, q.at(i), 0};
+  std::vector<AdvantageRow> rows;
+  for (const Json& accuracy : in.at("acc")) {
+    rows.push_back(ReadRow(static_cast<int64_t>(rows.size()) / n, accuracy));
+    rows.back().process = q.at(rows.size() - 1);
   }
+  SetMasks(&mask, &rows);
   AdvantageSpec spec = ReadAdvantageSpec("prime_loo", in);
   spec.level = AdvantageLevel::kReturns;
   spec.process_coef = in.value("proc_coef", 5.0);
@@ -155,13 +161,24 @@ Json Gfpo(const Json& in) {
   filter.k = in.at("k").get<int64_t>();
   filter.metric = OrThrow(ParseName<RowMetric>("metric", in.at("metric").get<std::string>()));
   GroupedRewards groups = ReadGroups(in.at("rewards"));
-  for (AdvantageRow& row : groups.rows) row.scorable = false;
   Json kept = Json::array();
   size_t first = 0;
   for (size_t g = 0; g < groups.group_sizes.size(); ++g) {
-    kept.push_back(TopRows(filter, in["rewards"][g].get<std::vector<double>>(),
-                           in.at("lengths").at(g).get<std::vector<int64_t>>()));
-    for (const Json& j : kept.back()) groups.rows[first + j.get<size_t>()].scorable = true;
+    std::vector<size_t> scorable;
+    std::vector<double> rewards;
+    std::vector<int64_t> lengths;
+    for (size_t j = 0; j < groups.group_sizes[g]; ++j) {
+      AdvantageRow& row = groups.rows[first + j];
+      if (!std::exchange(row.scorable, false)) continue;
+      scorable.push_back(j);
+      rewards.push_back(row.reward);
+      lengths.push_back(in.at("lengths").at(g).at(j).get<int64_t>());
+    }
+    kept.push_back(Json::array());
+    for (const size_t top : TopRows(filter, rewards, lengths)) {
+      kept.back().push_back(scorable[top]);
+      groups.rows[first + scorable[top]].scorable = true;
+    }
     first += groups.group_sizes[g];
   }
   AdvantageSpec spec = ReadAdvantageSpec("group", in);
@@ -172,16 +189,29 @@ Json Gfpo(const Json& in) {
 
 }  // namespace
 
+AdvantageRow ReadRow(int64_t group, const Json& reward) {
+  AdvantageRow row;
+  row.group = group;
+  row.scorable = !reward.is_null();
+  row.reward = row.scorable ? reward.get<double>() : 0;
+  return row;
+}
+
+void SetMasks(MaskMatrix* mask, std::vector<AdvantageRow>* rows) {
+  for (size_t i = 0; i < rows->size(); ++i) {
+    AdvantageRow& row = rows->at(i);
+    std::vector<uint8_t>& own = mask->at(i);
+    if (!row.scorable) std::fill(own.begin(), own.end(), uint8_t{0});
+    row.mask = own;
+  }
+}
+
 GroupedRewards ReadGroups(const Json& rewards) {
   GroupedRewards out;
   for (size_t g = 0; g < rewards.size(); ++g) {
     out.group_sizes.push_back(rewards[g].size());
     for (const Json& reward : rewards[g]) {
-      AdvantageRow row;
-      row.group = static_cast<int64_t>(g);
-      row.scorable = !reward.is_null();
-      row.reward = row.scorable ? reward.get<double>() : 0;
-      out.rows.push_back(row);
+      out.rows.push_back(ReadRow(static_cast<int64_t>(g), reward));
     }
   }
   return out;

@@ -260,6 +260,7 @@ Row EndedRow(const std::vector<int32_t>& ids, const Json& eos) {
   const auto group = MakeGroupState(std::move(request), nullptr, absl::UnixEpoch());
   RowState& row = group->rows[0];
   BeginRow(row);
+  row.row.finish = FinishReason::kLength;  // until a token ends it
   SampledToken sampled;
   for (const int32_t id : ids) {
     sampled.token = id;

@@ -120,6 +120,7 @@ Json EntropyLoss(const Json& in) {
     rows.push_back({batch.ValidTokens(row), row.group, 0});
     if (row.length > 0) micro.pieces.push_back({row.group, {static_cast<int64_t>(i)}, 0, 0});
   }
+  if (micro.pieces.empty()) return 0.0;  // no response token, no loss
   const PackedMicroBatch packed = PackMicroBatch(batch, micro, /*share_prompts=*/true,
                                                  spec.objective.align == EntropyAlign::kReference);
   const at::Tensor states = PackedLogits(in.at("logits"), micro, packed);

@@ -213,12 +213,14 @@ VectorMethod Loss(const std::string& kind) {
 
 Json EndToEnd(const Json& in) {
   GroupedRewards groups = ReadGroups(in.at("rewards"));
-  const MaskMatrix mask = in.at("mask");
-  for (size_t i = 0; i < groups.rows.size(); ++i) groups.rows[i].mask = mask.at(i);
+  MaskMatrix mask = in.at("mask");
+  SetMasks(&mask, &groups.rows);
+  Json inputs = in;
+  inputs["mask"] = mask;
   const Json& options = in.at("adv");
   const std::string kind = options.at("kind").get<std::string>();
   const Advantages a = OrThrow(ComputeAdvantages(ReadAdvantageSpec(kind, options), groups.rows));
-  Json out = EvaluateLoss(in.at("loss").get<std::string>(), in, a.row);
+  Json out = EvaluateLoss(in.at("loss").get<std::string>(), inputs, a.row);
   out["advantages"] = a.row;
   if (kind == "rpp_baseline") {
     Matrix tokens;

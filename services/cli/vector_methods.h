@@ -33,6 +33,11 @@ struct GroupedRewards {
   std::vector<size_t> group_sizes;
 };
 GroupedRewards ReadGroups(const Json& rewards);
+// One row; null: unscorable.
+AdvantageRow ReadRow(int64_t group, const Json& reward);
+// Of an unscorable row nothing is trained (algorithms.md 2.7): its mask becomes 0, and rows look at
+// `mask`, which must outlive them.
+void SetMasks(MaskMatrix* mask, std::vector<AdvantageRow>* rows);
 // Values per row, nested as the groups were.
 Json NestByGroup(const GroupedRewards& groups, const std::vector<double>& values);
 
