@@ -1,6 +1,7 @@
 #include "common/rewards/extract.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -176,8 +177,24 @@ std::optional<std::string> ExtractLastInteger(absl::string_view text) {
 }
 
 double FormatBoxedReward(absl::string_view text) {
-  const std::optional<std::string> content = ExtractBoxed(text);
-  return content.has_value() && SkipSpaces(*content, 0) < content->size() ? 1.0 : 0.0;
+  constexpr size_t kOther = absl::string_view::npos;
+  std::vector<size_t> open;  // where the content of a box begins; kOther: braces of another kind
+  size_t ink = 0;            // behind the last character that is no white space
+  for (size_t i = 0; i < text.size();) {
+    if (const size_t space = SpaceSize(text, i); space > 0) {
+      i += space;
+      continue;
+    }
+    if (text[i] == '{') {
+      const bool box = absl::EndsWith(text.substr(0, i + 1), kBox);
+      open.push_back(box ? i + 1 : kOther);
+    } else if (text[i] == '}' && !open.empty()) {
+      if (open.back() != kOther && ink > open.back()) return 1.0;
+      open.pop_back();
+    }
+    ink = ++i;
+  }
+  return 0.0;
 }
 
 }  // namespace cohort

@@ -31,8 +31,8 @@ std::optional<std::string> ExtractDapoAnswer(absl::string_view text, size_t wind
 // numbers ("10-5") is an operator.
 std::optional<std::string> ExtractLastInteger(absl::string_view text);
 
-// 1 for a non-empty (not only white space) box, else 0 (algorithms.md 7.8): whether it is right
-// does not matter.
+// 1 where any closed box has content other than white space, else 0 (algorithms.md 7.8): whether
+// it is right, or the last one, does not matter.
 double FormatBoxedReward(absl::string_view text);
 
 // What follows the last "</think>", or all of it when there is none.

@@ -69,8 +69,12 @@ TEST(ExtractLastIntegerTest, ReadsNumbersAsTheyAreWritten) {
 TEST(FormatBoxedTest, NeedsAnyNonEmptyBox) {
   EXPECT_EQ(FormatBoxedReward("\\boxed{0}"), 1.0);
   EXPECT_EQ(FormatBoxedReward("wrong but \\boxed{999}"), 1.0);
-  for (const char* text : {"no", "\\boxed{}", "\\boxed{ }"})
-    EXPECT_EQ(FormatBoxedReward(text), 0.0);
+  EXPECT_EQ(FormatBoxedReward("\\boxed{5}, that is \\boxed{}"), 1.0);
+  EXPECT_EQ(FormatBoxedReward("\\boxed{5} and \\boxed{never closed"), 1.0);
+  EXPECT_EQ(FormatBoxedReward("} \\boxed{\\frac{1}{2}}"), 1.0);
+  for (const char* text :
+       {"no", "\\boxed{}", "\\boxed{ }", "\\boxed{5", "{5} \\boxed{}", "boxed{5}"})
+    EXPECT_EQ(FormatBoxedReward(text), 0.0) << text;
 }
 
 TEST(AfterThinkingTest, KeepsWhatFollowsTheLastTag) {

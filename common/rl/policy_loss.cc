@@ -283,10 +283,12 @@ TokenLoss ClippedLoss(const ClipSpec& clip, double a, double ratio) {
   const double capped = clip.delta ? std::min(ratio, *clip.delta) : ratio;
   out.clipped_low = a < 0 && ratio < 1 - clip.low;
   out.clipped_high = a > 0 && ratio > 1 + clip.high;
-  out.clipped_dual = a < 0 && capped < ratio;
-  out.loss = std::max(-a * capped, -a * clipped);
-  const bool active = !out.clipped_low && !out.clipped_high && !out.clipped_dual;
-  out.gradient = active ? -a * ratio : 0;
+  // The larger branch gives the gradient too, unless what bounds it does not move.
+  const double plain = -a * capped, bounded = -a * clipped;
+  out.loss = std::max(plain, bounded);
+  out.clipped_dual = a < 0 && capped < ratio && plain >= bounded;
+  const bool moves = (plain >= bounded ? capped : clipped) == ratio;
+  out.gradient = moves ? -a * ratio : 0;
   if (a < 0 && clip.dual_c && out.loss > -a * *clip.dual_c) {
     out.loss = -a * *clip.dual_c;
     out.gradient = 0;

@@ -314,5 +314,15 @@ TEST(Covariance, KlCovTakesAtLeastOneToken) {
   EXPECT_EQ(std::count(selected.begin(), selected.end(), 1), 1);
 }
 
+TEST(ClippedLossTest, TheGradientIsThatOfTheBranchWhichDecides) {
+  const ClipSpec clip{0.2, 0.2, {}, 1.1};  // a cap below the clip
+  const TokenLoss wrong = ClippedLoss(clip, -1, 1.15);
+  EXPECT_DOUBLE_EQ(wrong.loss, 1.15);
+  EXPECT_DOUBLE_EQ(wrong.gradient, 1.15);
+  const TokenLoss right = ClippedLoss(clip, 1, 1.15);
+  EXPECT_DOUBLE_EQ(right.loss, -1.1);
+  EXPECT_DOUBLE_EQ(right.gradient, 0);
+}
+
 }  // namespace
 }  // namespace cohort
