@@ -5,8 +5,8 @@
 
 Work: that of compare.py (SmolLM2-135M-Instruct, 4 prompts x 8 completions, one learner, two workers). Every
 20 ms the anonymous and shared resident memory of each process is read; its peak is printed beside the limit.
-After the third step a worker is killed with -9; the one that `cohort train` starts in its place logs how long
-after its start the first token was sampled. Exit code 1: a figure is over its limit, or missing.
+After the third step both workers are killed with -9, so that their prompts wait for those that `cohort train`
+starts in their place; these log how long after their start the first token was sampled. Exit code 1: a figure is over its limit, or missing.
 """
 
 import argparse
@@ -72,15 +72,17 @@ algorithm: {{step_on_empty: true}}
 """)
     binary = ROOT / "build/release/bin/cohort"
     run = subprocess.Popen([binary, "train", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
-    peaks, killed = {}, None
+    peaks, killed = {}, False
     while run.poll() is None:
         for pid, name in descendants(run.pid).items():
             if name in LIMITS_GB:
                 peaks[(name, pid)] = max(peaks.get((name, pid), 0.0), resident_gb(pid))
         metrics = folder / "out/metrics.jsonl"
-        if killed is None and metrics.exists() and metrics.read_text().count('"loss"') >= 3:
-            killed = next(pid for pid, name in descendants(run.pid).items() if name == "cohort-rollout")
-            os.kill(killed, signal.SIGKILL)
+        if not killed and metrics.exists() and metrics.read_text().count('"loss"') >= 3:
+            killed = True
+            for pid, name in descendants(run.pid).items():
+                if name == "cohort-rollout":
+                    os.kill(pid, signal.SIGKILL)
         time.sleep(0.02)
     if run.returncode != 0:
         raise SystemExit(f"cohort train: exit code {run.returncode}; see {folder}")
