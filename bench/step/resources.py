@@ -6,7 +6,8 @@
 Work: that of compare.py (SmolLM2-135M-Instruct, 4 prompts x 8 completions, one learner, two workers). Every
 20 ms the anonymous and shared resident memory of each process is read; its peak is printed beside the limit.
 After the third step both workers are killed with -9, so that their prompts wait for those that `cohort train`
-starts in their place; these log how long after their start the first token was sampled. Exit code 1: a figure is over its limit, or missing.
+starts in their place; these log how long after their start the first token was sampled. Exit code 1: a figure
+is over its limit, or missing.
 """
 
 import argparse
