@@ -72,7 +72,9 @@ void DescribeResponses(const TrainBatch& batch, StepReport* report) {
 double Correlation(const std::vector<double>& x, const std::vector<double>& y) {
   const double n = static_cast<double>(x.size());
   double mean_x = 0, mean_y = 0, xx = 0, yy = 0, xy = 0;
-  for (size_t i = 0; i < x.size(); ++i) mean_x += x[i] / n, mean_y += y[i] / n;
+  // Summed first: exact for lengths, so that equal ones are equal to their mean.
+  for (size_t i = 0; i < x.size(); ++i) mean_x += x[i], mean_y += y[i];
+  mean_x /= n, mean_y /= n;
   for (size_t i = 0; i < x.size(); ++i) {
     xx += (x[i] - mean_x) * (x[i] - mean_x);
     yy += (y[i] - mean_y) * (y[i] - mean_y);

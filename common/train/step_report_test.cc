@@ -63,6 +63,9 @@ TEST(LengthRequest, HasNoCorrelationWhereOneSideDoesNotVary) {
   EXPECT_TRUE(std::isnan(one_request->correlation));
   EXPECT_TRUE(std::isnan(one_length->correlation));
   EXPECT_NEAR(one_length->relative_error, 0.375, 1e-12);
+  const auto neither = Requests({{7, {10, 10, 10, 10, 10, 10}}}).Describe();
+  ASSERT_TRUE(neither.has_value());
+  EXPECT_TRUE(std::isnan(neither->correlation));
 }
 
 TEST(LengthRequest, LeavesOutRowsWithoutOneAndThoseThatWereCutShort) {
