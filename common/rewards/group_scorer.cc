@@ -214,9 +214,13 @@ void GroupScorer::AddTruth(const std::vector<RewardInput>& inputs,
 }
 
 void GroupScorer::FillRows(const std::vector<RowReward>& scored, Group* group) const {
-  group->reward_names = names_;
+  // Training on no reward needs no verdict; an evaluation is nothing without one.
+  const bool none = reward_free_ && group->purpose == Purpose::kTrain;
+  group->reward_names = none ? std::vector<std::string>() : names_;
   for (size_t i = 0; i < group->rows.size(); ++i) {
     Row& row = group->rows[i];
+    row.rewards.clear();
+    if (none) continue;
     const std::vector<float>& own = scored[i].components;
     row.rewards.assign(names_.size(), 0);
     size_t next = 0, column = 0;
@@ -227,7 +231,6 @@ void GroupScorer::FillRows(const std::vector<RowReward>& scored, Group* group) c
       }
     }
     row.reward = scored[i].total;
-    if (reward_free_) continue;
     row.unscorable = scored[i].unscorable;
     row.note = scored[i].note;
   }

@@ -161,6 +161,12 @@ TEST_F(GroupScorerTest, WithoutAnySourceNoVerdictIsNeeded) {
   const Group known = Score({}, GroupOf({"7", "8"}));
   EXPECT_EQ(known.rows[0].truth, 1);
   EXPECT_EQ(known.rows[1].truth, 0);
+  EXPECT_THAT(sealed.reward_names, testing::IsEmpty());
+  EXPECT_THAT(sealed.rows[0].rewards, testing::IsEmpty());
+  // A held-out prompt that nobody can judge is unscorable, not wrong.
+  Group heldout = GroupOf({"7"});
+  heldout.purpose = Purpose::kEval;
+  EXPECT_TRUE(Score({}, heldout, json::object()).rows[0].unscorable);
 }
 
 TEST_F(GroupScorerTest, FrequenciesAreSharesOfTheAnswers) {
