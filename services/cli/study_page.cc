@@ -105,11 +105,22 @@ std::string SeedsText(const json& numbers) {
 
 std::string CountsText(const json& numbers) {
   std::map<std::string, int> counts;
-  for (const json& claim : Part(numbers, "claims")) ++counts[Text(claim, "verdict")];
+  int controls = 0, failed = 0;  // controls are to fail
+  for (const json& claim : Part(numbers, "claims")) {
+    if (!claim.value("control", false)) {
+      ++counts[Text(claim, "verdict")];
+      continue;
+    }
+    ++controls;
+    failed += Text(claim, "verdict") == "fails" ? 1 : 0;
+  }
   std::string text;
   for (const char* verdict : {"holds", "unclear", "fails", "not measured"}) {
     if (counts[verdict] == 0) continue;
     absl::StrAppend(&text, text.empty() ? "" : ", ", counts[verdict], " ", verdict);
+  }
+  if (controls > 0) {
+    absl::StrAppend(&text, "; of ", controls, " controls, which are to fail, ", failed, " do");
   }
   return text;
 }

@@ -95,9 +95,10 @@ class Numbers {
     out["claims"] = Claims();
     out["not_reproduced"] = json::array();
     for (const ClaimResult& claim : outcome_.claims) {
-      if (claim.verdict == Verdict::kFails && !IsControl(claim.name)) {
-        out["not_reproduced"].push_back(claim.name);
-      }
+      // A control that holds says that the part which it leaves out is not needed.
+      const bool against = IsControl(claim.name) ? claim.verdict == Verdict::kHolds
+                                                 : claim.verdict == Verdict::kFails;
+      if (against) out["not_reproduced"].push_back(claim.name);
     }
     out["evals"] = Evals();
     out["comparisons"] = Comparisons();
@@ -141,7 +142,7 @@ class Numbers {
           {"name", result.name},          {"literature", claim.literature()},
           {"expected", claim.expected()}, {"bound", BoundText(claim)},
           {"note", claim.note()},         {"verdict", std::string(VerdictText(result.verdict))},
-          {"missing", result.missing}};
+          {"missing", result.missing},    {"control", IsControl(result.name)}};
       entry["values"] = json::object();
       for (const auto& [seed, value] : result.values) entry["values"][absl::StrCat(seed)] = value;
       if (result.verdict != Verdict::kMissing) {

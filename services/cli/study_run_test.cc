@@ -96,7 +96,8 @@ TEST_F(StudyRunTest, TheReportSaysInPlainWordsWhatDidNotReproduce) {
   study.study.mutable_claims(2)->set_above(2);
   Run(study);
   EXPECT_THAT(Report("report.md"),
-              HasSubstr("1 holds, 2 fails. What did not reproduce: training helps (found 0.5, "
+              HasSubstr("1 holds, 1 fails; of 1 controls, which are to fail, 1 do. What did not "
+                        "reproduce: training helps (found 0.5, "
                         "[0.5, 0.5]; expected: grpo is above its base)."))
       << "a control is to fail";
 }
@@ -120,7 +121,7 @@ TEST_F(StudyRunTest, ReportsOfStudiesBecomeOnePage) {
                    "--cores 2 --out ", page, " ", options_.out, "/small > ", page, ".log 2>&1");
   ASSERT_EQ(std::system(command.c_str()), 0) << ReadFile(page + ".log").value_or("");
   const std::string text = ReadFile(page).value_or("");
-  EXPECT_THAT(text, HasSubstr("Commit abc. A processor, 2 cores. 2 seeds. "));
+  EXPECT_THAT(text, HasSubstr("Collected at commit abc. A processor, 2 cores. 2 seeds. "));
   EXPECT_THAT(text, HasSubstr("- small: *training helps*. Expected: grpo is above its base (above "
                               "0.75). Found: 0.5 [0.5, 0.5]."));
   EXPECT_THAT(text, HasSubstr("| [small](#small-does-it-help) | 2 | 2 | 0 | 1 | 0 | "));
