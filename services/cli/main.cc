@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <vector>
 
 #include "common/base/process.h"
 #include "services/cli/commands.h"
@@ -96,17 +97,20 @@ void AddVectors(CLI::App* app, Action* action) {
 // EM-INF (algorithms.md 7.7): the logits are optimised, not the weights.
 void AddEmInf(CLI::App* command, std::optional<EmInfOptions>* out) {
   auto options = std::make_shared<EmInfOptions>();
-  command->add_option("--em-inf-steps", options->steps, "Adam steps per token, at most")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--em-inf-threshold", options->threshold, "Stop below this entropy, nats")
-      ->capture_default_str();
-  command->add_option("--em-inf-lr", options->lr, "Adam's learning rate")->capture_default_str();
-  command->add_option("--em-inf-kl", options->kl_weight, "Weight of the distance to the model")
-      ->capture_default_str();
+  const std::vector<CLI::Option*> parts = {
+      command->add_option("--em-inf-steps", options->steps, "Adam steps per token, at most")
+          ->capture_default_str()
+          ->check(CLI::NonNegativeNumber),
+      command->add_option("--em-inf-threshold", options->threshold, "Stop below this entropy, nats")
+          ->capture_default_str(),
+      command->add_option("--em-inf-lr", options->lr, "Adam's learning rate")
+          ->capture_default_str(),
+      command->add_option("--em-inf-kl", options->kl_weight, "Weight of the distance to the model")
+          ->capture_default_str()};
   // Last: options are taken in the order in which they are declared, wherever they stand.
-  command->add_flag_callback(
+  CLI::Option* flag = command->add_flag_callback(
       "--em-inf", [=] { *out = *options; }, "Sharpen every token's distribution before sampling");
+  for (CLI::Option* part : parts) part->needs(flag);
 }
 
 void AddGenerate(CLI::App* app, Action* action) {
