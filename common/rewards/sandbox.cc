@@ -34,7 +34,7 @@ namespace {
 constexpr int kNobody = 65534;
 constexpr size_t kMaxErrorBytes = 4096;
 constexpr uint64_t kMaxFileBytes = 16 << 20;
-constexpr uint64_t kMaxProcesses = 64;  // that it may have at once, threads included
+constexpr uint64_t kMaxProcesses = 64;  // more than its user had, threads included
 constexpr absl::Duration kStart = absl::Seconds(30);
 constexpr absl::Duration kLook = absl::Milliseconds(200);  // at most between two looks at its time
 
