@@ -37,7 +37,7 @@ TEST(MemoryGroupLogTest, TheFirstCopyOfAGroupCounts) {
 
 TEST(MemoryGroupLogTest, ForgetsTheOldestIdsBeyondItsBound) {
   MemoryGroupLog log(/*ids_kept=*/2);
-  for (GroupId id : {1, 2, 3}) COHORT_EXPECT_OK(log.Append(WithId(id)));
+  for (const GroupId id : {1u, 2u, 3u}) COHORT_EXPECT_OK(log.Append(WithId(id)));
   EXPECT_FALSE(log.Contains(1));
   EXPECT_TRUE(log.Contains(2) && log.Contains(3));
   EXPECT_EQ(log.size(), 2u);

@@ -240,9 +240,10 @@ TEST(HostileAnswerTest, NoGroupTakesLongPerAnswer) {
       {"rule_math", "\\boxed{"},  {"rule_dapo", "Answer: "}, {"rule_number", "\\boxed{"},
       {"rule_units", "\\boxed{"}, {"rule_sorting", ""},      {"code_tests", ""}};
   for (const Named& body : Bodies()) {
-    for (const auto& [reward, before] : forms) {
+    for (const auto& form : forms) {
+      const std::string &reward = form.first, &before = form.second;
       const auto prompt = *MakeRewardPrompt(R"({"answer": "7"})", reward, 1);
-      const auto score = [&, reward = reward, before = before] {
+      const auto score = [&] {
         const auto answers = ReadGroup(reward, before, body.text, rows);
         const SemanticClusters clusters = ClusterByValue(answers);
         std::map<std::string, double> signals;
