@@ -6,8 +6,8 @@
 Work: that of compare.py (SmolLM2-135M-Instruct, 4 prompts x 8 completions, one learner, two workers). Every
 20 ms the anonymous and shared resident memory of each process is read; its peak is printed beside the limit.
 After the third step both workers are killed with -9, so that their prompts wait for those that `cohort train`
-starts in their place; these log how long after their start the first token was sampled. Exit code 1: a figure
-is over its limit, or missing.
+starts in their place; these log how long after their start the first token was sampled, and the sooner one counts.
+Exit code 1: a figure is over its limit, or missing.
 """
 
 import argparse
@@ -96,9 +96,9 @@ algorithm: {{step_on_empty: true}}
     found = [re.findall(r"first token ([0-9.]+) s after the start", log) for log in logs]
     # The first of a log had to wait for the learner to start.
     restarts = [float(seconds[1]) for seconds in found if len(seconds) > 1]
-    within = within and bool(restarts)
-    for seconds in restarts:
-        within = within and seconds <= FIRST_TOKEN_SECONDS
+    # The sooner one may take all prompts; the other then waits for the next step's.
+    within = within and bool(restarts) and min(restarts) <= FIRST_TOKEN_SECONDS
+    for seconds in sorted(restarts)[:1]:
         print(f"restarted worker, start to first token: {seconds} s (limit {FIRST_TOKEN_SECONDS})")
     if not within:
         raise SystemExit(f"a figure is over its limit or missing; the run is in {folder}")
