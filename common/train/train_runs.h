@@ -79,9 +79,10 @@ inline Outcome TrainAlone(const TrainerOptions& options, const std::vector<Group
   return out;
 }
 
-// The same on `world` ranks, each in a thread; the outcome of rank 0.
-inline Outcome TrainTogether(int world, const TrainerOptions& options,
-                             const std::vector<Group>& groups) {
+// The same on `world` ranks, each in a thread: every rank's outcome.
+inline std::vector<Outcome> TrainOnRanks(int world, const TrainerOptions& options,
+                                         const std::vector<Group>& groups, at::ScalarType dtype,
+                                         int steps) {
   const int port = FreePort();
   std::vector<Outcome> outcomes(static_cast<size_t>(world));
   std::vector<std::thread> threads;
@@ -95,12 +96,19 @@ inline Outcome TrainTogether(int world, const TrainerOptions& options,
       c10d.timeout = absl::Seconds(30);
       auto collective = MakeC10dCollective(c10d);
       COHORT_ASSERT_OK(collective);
-      TrainOnRank(options, groups, at::kDouble, 2, collective->get(),
+      TrainOnRank(options, groups, dtype, steps, collective->get(),
                   &outcomes[static_cast<size_t>(rank)]);
       COHORT_EXPECT_OK((*collective)->Barrier("end"));
     });
   }
   for (std::thread& thread : threads) thread.join();
+  return outcomes;
+}
+
+// Two steps in fp64, after which ranks must agree; the outcome of rank 0.
+inline Outcome TrainTogether(int world, const TrainerOptions& options,
+                             const std::vector<Group>& groups) {
+  std::vector<Outcome> outcomes = TrainOnRanks(world, options, groups, at::kDouble, 2);
   EXPECT_EQ(WeightDifference(*outcomes[0].model, *outcomes[1].model), 0);
   return std::move(outcomes[0]);
 }

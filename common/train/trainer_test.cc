@@ -107,25 +107,7 @@ TEST(Trainer, Fp32GradientsOfEveryTensorAgreeOverRanks) {
     TrainerOptions options = TinyOptions();
     options.tokens_per_micro_batch = budget;
     const Outcome one = TrainAlone(options, groups, at::kFloat, 1);
-    const int port = FreePort();
-    std::vector<Outcome> ranks(2);
-    std::vector<std::thread> threads;
-    for (int rank = 0; rank < 2; ++rank) {
-      threads.emplace_back([&, rank] {
-        C10dOptions c10d;
-        c10d.rank = rank;
-        c10d.world_size = 2;
-        c10d.store_host = "127.0.0.1";
-        c10d.store_port = port;
-        c10d.timeout = absl::Seconds(30);
-        auto collective = MakeC10dCollective(c10d);
-        COHORT_ASSERT_OK(collective);
-        TrainOnRank(options, groups, at::kFloat, 1, collective->get(),
-                    &ranks[static_cast<size_t>(rank)]);
-        COHORT_EXPECT_OK((*collective)->Barrier("end"));
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
+    const std::vector<Outcome> ranks = TrainOnRanks(2, options, groups, at::kFloat, 1);
     for (const Outcome& rank : ranks) {
       ASSERT_EQ(rank.gradients.size(), one.gradients.size());
       for (size_t i = 0; i < one.gradients.size(); ++i) {
