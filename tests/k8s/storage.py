@@ -1,0 +1,96 @@
+"""A default StorageClass for clusters that have none: volumes are folders of one node, made on demand.
+
+Only scripts/k8s-e2e uses it. A cluster with a default StorageClass is left as it is.
+"""
+
+import threading
+
+from k8s import Cluster, Failed, run, wait_until
+
+CLASS = "cohort-e2e"
+NAMESPACE = "cohort-e2e-storage"
+FOLDER = "/var/tmp/cohort-e2e"
+DEFAULT = "storageclass.kubernetes.io/is-default-class"
+
+
+def has_default_class():
+    classes = Cluster().get("storageclass")["items"]
+    return any(item["metadata"].get("annotations", {}).get(DEFAULT) == "true" for item in classes)
+
+
+class NodeFolders:
+    """Serves claims of its class until it is closed: `with NodeFolders(image, pull_policy): ...`
+
+    A pod (the keeper) makes the folders, because a volume of type hostPath is not given to a pod's group.
+    """
+
+    def __init__(self, image, pull_policy):
+        self._image = image
+        self._pull_policy = pull_policy
+        self._cluster = Cluster(NAMESPACE)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self):
+        self._cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", timeout=120)
+        Cluster().apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+            {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "kubernetes.io/no-provisioner",
+             "metadata": {"name": CLASS, "annotations": {DEFAULT: "true"}}, "volumeBindingMode": "Immediate"})
+        wait_until(30, "the service account of the storage keeper",
+                   lambda: self._cluster.exists("serviceaccount", "default"))
+        self._cluster.apply(self._keeper())
+        wait_until(60, "the storage keeper to run", lambda: self._cluster.phase("keeper") == "Running")
+        self._node = self._cluster.out("get", "pod", "keeper", "-o", "jsonpath={.spec.nodeName}").strip()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(60)
+        self._remove_released()
+        self._cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
+        run(["kubectl", "delete", "storageclass", CLASS], check=False)
+
+    def _keeper(self):
+        container = {"name": "main", "image": self._image, "imagePullPolicy": self._pull_policy,
+                     "command": ["sleep", "infinity"], "securityContext": {"runAsUser": 0},
+                     "volumeMounts": [{"name": "data", "mountPath": "/data"}]}
+        volume = {"name": "data", "hostPath": {"path": FOLDER, "type": "DirectoryOrCreate"}}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "keeper"},
+                "spec": {"containers": [container], "volumes": [volume], "terminationGracePeriodSeconds": 0}}
+
+    def _serve(self):
+        while not self._stop.wait(1):
+            try:
+                self._bind_pending()
+                self._remove_released()
+            except Failed:
+                continue  # the next round tries again; a claim that stays pending fails its scenario by name
+
+    def _bind_pending(self):
+        for claim in Cluster().get("persistentvolumeclaims", "-A")["items"]:
+            if claim["spec"].get("storageClassName") == CLASS and claim["status"]["phase"] == "Pending":
+                self._make_volume(claim)
+
+    def _make_volume(self, claim):
+        name = "cohort-e2e-" + claim["metadata"]["uid"]
+        if Cluster().exists("pv", name):
+            return
+        self._cluster.kubectl("exec", "keeper", "--", "mkdir", "-p", "-m", "777", f"/data/{name}")
+        reference = {key: claim["metadata"][key] for key in ("name", "namespace", "uid")}
+        on_node = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [self._node]}]}
+        Cluster().apply({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+            "spec": {"capacity": claim["spec"]["resources"]["requests"], "accessModes": claim["spec"]["accessModes"],
+                     "persistentVolumeReclaimPolicy": "Retain", "storageClassName": CLASS,
+                     "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **reference},
+                     "hostPath": {"path": f"{FOLDER}/{name}", "type": "DirectoryOrCreate"},
+                     "nodeAffinity": {"required": {"nodeSelectorTerms": [on_node]}}}})
+
+    def _remove_released(self):
+        for volume in Cluster().get("pv")["items"]:
+            name = volume["metadata"]["name"]
+            if volume["spec"].get("storageClassName") == CLASS and volume["status"].get("phase") == "Released":
+                self._cluster.kubectl("exec", "keeper", "--", "rm", "-rf", f"/data/{name}", check=False)
+                run(["kubectl", "delete", "pv", name, "--wait=false"], check=False)
