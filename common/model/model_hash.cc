@@ -14,6 +14,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/cpu_count.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/status_macros.h"
@@ -24,7 +25,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kChunkBytes = size_t{8} << 20;
-constexpr unsigned kMaxThreads = 4;
+constexpr size_t kMaxThreads = 4;
 
 bool Counts(const std::string& name) {
   static const char* const kNames[] = {
@@ -109,7 +110,7 @@ absl::StatusOr<std::string> DescribeFile(const std::string& path) {
     }
   };
   std::vector<std::thread> helpers;
-  const size_t cores = std::clamp(std::thread::hardware_concurrency(), 1U, kMaxThreads);
+  const size_t cores = std::min(static_cast<size_t>(UsableCpus()), kMaxThreads);
   for (size_t i = 1; i < std::min(cores, chunks.size()); ++i) helpers.emplace_back(work);
   work();
   for (std::thread& helper : helpers) helper.join();

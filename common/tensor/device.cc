@@ -7,9 +7,12 @@
 #include <cpuid.h>
 #endif
 
+#include <algorithm>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/base/cpu_count.h"
 #include "common/base/status_macros.h"
 
 namespace cohort {
@@ -93,7 +96,8 @@ absl::Status SetComputeThreads(int threads) {
     return absl::InvalidArgumentError(
         absl::StrCat("threads: expected 0 (all cores) or more, found ", threads));
   }
-  if (threads > 0) at::set_num_threads(threads);
+  // LibTorch's default knows of the affinity, but of no quota.
+  at::set_num_threads(threads > 0 ? threads : std::min(at::get_num_threads(), UsableCpus()));
   return absl::OkStatus();
 }
 

@@ -24,7 +24,9 @@ absl::StatusOr<at::ScalarType> ResolveDtype(absl::string_view name, at::Device d
 // "fp32", "bf16", ... as configuration and logs spell it.
 std::string DtypeName(at::ScalarType dtype);
 
-// Number of threads of tensor operations of this process; 0 leaves the default. Call once, early.
+// Number of threads of tensor operations of this process. 0: all cores, which is LibTorch's default
+// (its threads, OpenMP's and MKL's; OMP_NUM_THREADS counts) but no more than UsableCpus(). Call
+// once, early.
 absl::Status SetComputeThreads(int threads);
 
 }  // namespace cohort

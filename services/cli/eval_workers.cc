@@ -5,12 +5,12 @@
 #include <map>
 #include <optional>
 #include <system_error>
-#include <thread>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "common/base/cpu_count.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/config.h"
@@ -69,9 +69,8 @@ v1::RunConfig MakeConfig(const EvalArgs& args, const EvalFleet& fleet) {
     sharpen->set_threshold(args.em_inf->threshold);
   }
   v1::RolloutSection* rollout = config.mutable_rollout();
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   rollout->set_workers(args.workers);
-  rollout->set_threads(args.threads > 0 ? args.threads : std::max(1, cores / args.workers));
+  rollout->set_threads(args.threads > 0 ? args.threads : std::max(1, UsableCpus() / args.workers));
   rollout->set_max_new_tokens(args.max_new_tokens);
   rollout->set_max_batch_rows(std::max(kMinBatchRows, args.samples));
   config.mutable_learner()->set_threads(1);

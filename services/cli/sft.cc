@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/cpu_count.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/metric_names.h"
@@ -25,8 +25,7 @@ constexpr absl::Duration kRankGrace = absl::Seconds(5);
 void ShareCores(v1::RunConfig* config) {
   const int ranks = config->learner().ranks();
   if (ranks == 1 || config->learner().threads() > 0) return;
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  config->mutable_learner()->set_threads(std::max(1, cores / ranks));
+  config->mutable_learner()->set_threads(std::max(1, UsableCpus() / ranks));
 }
 
 absl::Status StartRanks(const SftArgs& args, const v1::RunConfig& config, const std::string& store,

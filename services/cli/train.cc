@@ -15,7 +15,6 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -23,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "common/base/cpu_count.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/metric_names.h"
@@ -164,9 +164,7 @@ ChildSpec TrainRun::LearnerSpec(int rank, const std::string& store) const {
                store};
   if (resume_) spec.argv.push_back("--resume");
   int threads = config_.learner().threads();
-  if (threads == 0 && ranks > 1) {
-    threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / ranks);
-  }
+  if (threads == 0 && ranks > 1) threads = std::max(1, UsableCpus() / ranks);
   spec.environment = Environment(threads, rank);
   spec.log_path = LogPath(spec.name);
   return spec;
