@@ -1,112 +1,327 @@
 #include "common/telemetry/http_host.h"
 
-#include <httplib.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <deque>
+#include <map>
 #include <thread>
 #include <utility>
 
-#include "absl/strings/numbers.h"
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/host_port.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/telemetry/http_page.h"
 
 namespace cohort {
 namespace {
 
-constexpr size_t kThreads = 4;
-constexpr size_t kMaxRequestBytes = 16 * 1024;
-constexpr time_t kTimeoutSeconds = 5;
+// More than these and the oldest is closed for the newest: who is answered at once is never the
+// oldest.
+constexpr size_t kMaxConnections = 256;
+constexpr size_t kConnectionMemory = 16 * 1024;  // bounds a request's head
+constexpr absl::Duration kWatchEvery = absl::Milliseconds(100);
+// A probe gives up after a second.
+constexpr absl::Duration kProbePatience = absl::Milliseconds(800);
 
-void ReplyStatus(const std::function<absl::Status()>& check, httplib::Response* response) {
+constexpr char kPlainText[] = "text/plain; charset=utf-8";
+
+HttpAnswer AnswerOf(const std::function<absl::Status()>& check) {
   const absl::Status status = check ? check() : absl::OkStatus();
-  response->status = status.ok() ? 200 : 503;
-  response->set_content(status.ok() ? "ok\n" : absl::StrCat(std::string(status.message()), "\n"),
-                        "text/plain; charset=utf-8");
+  return {status.ok() ? 200 : 503, kPlainText,
+          status.ok() ? "ok\n" : absl::StrCat(status.message(), "\n")};
 }
 
-void ReplyText(const std::function<std::string()>& text, const char* type,
-               httplib::Response* response) {
-  if (text) {
-    response->set_content(text(), type);
-  } else {
-    response->status = 404;
+// A socket that listens on this address, or -errno.
+int ListenOn(const addrinfo& address) {
+  // Without SO_REUSEPORT: with it two processes would share one port unnoticed.
+  const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  const int yes = 1;
+  if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) == 0 &&
+      bind(fd, address.ai_addr, address.ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0) {
+    return fd;
   }
+  const int error = errno;
+  close(fd);
+  return -error;
 }
+
+// On the first of the host's addresses that can be had; `listen` is for the message.
+absl::StatusOr<int> Listen(const std::string& listen) {
+  const absl::StatusOr<HostPort> where = ParseHostPort(listen);
+  if (!where.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("HTTP address: ", where.status().message()));
+  }
+  const std::string what = absl::StrCat("HTTP server cannot listen on ", listen);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const std::string port = absl::StrCat(where->port);
+  if (const int error = getaddrinfo(where->host.c_str(), port.c_str(), &hints, &found);
+      error != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(what, ": ", gai_strerror(error)));
+  }
+  int fd = -EADDRNOTAVAIL;
+  for (const addrinfo* address = found; address != nullptr && fd < 0; address = address->ai_next) {
+    fd = ListenOn(*address);
+  }
+  freeaddrinfo(found);
+  if (fd >= 0) return fd;
+  const absl::Status why = ErrnoStatus(-fd, what);
+  return absl::Status(why.code(), absl::StrCat(why.message(),
+                                               "; choose another port or address "
+                                               "(port 0: any free one)"));
+}
+
+int PortOf(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
+  return ntohs(address.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
+                   : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
+}
+
+using ResponsePtr = std::unique_ptr<MHD_Response, decltype(&MHD_destroy_response)>;
+
+// Every answer ends its connection: a watcher asks every few seconds, and a connection that is kept
+// would be a slot that idle clients can hold.
+ResponsePtr MakeResponse(const HttpAnswer& answer) {
+  ResponsePtr response(
+      MHD_create_response_from_buffer(answer.body.size(), const_cast<char*>(answer.body.data()),
+                                      MHD_RESPMEM_MUST_COPY),
+      &MHD_destroy_response);
+  MHD_add_response_header(response.get(), MHD_HTTP_HEADER_CONTENT_TYPE, answer.type.c_str());
+  MHD_add_response_header(response.get(), MHD_HTTP_HEADER_CONNECTION, "close");
+  return response;
+}
+
+MHD_Result Queue(MHD_Connection* connection, const HttpAnswer& answer) {
+  const ResponsePtr response = MakeResponse(answer);
+  if (answer.status == MHD_HTTP_METHOD_NOT_ALLOWED) {
+    MHD_add_response_header(response.get(), MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+  }
+  return MHD_queue_response(connection, static_cast<unsigned>(answer.status), response.get());
+}
+
+// The connections that are open, and since when. Thread-safe.
+class Connections {
+ public:
+  void Opened(MHD_Connection* connection) {
+    const MHD_ConnectionInfo* info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info == nullptr) return;
+    absl::MutexLock lock(&mu_);
+    if (open_.size() >= kMaxConnections) CloseOldest();
+    open_.push_back({connection, info->connect_fd, absl::Now()});
+  }
+  // Before its descriptor is closed.
+  void Closed(MHD_Connection* connection) {
+    absl::MutexLock lock(&mu_);
+    const auto it = std::find_if(open_.begin(), open_.end(), [connection](const Open& open) {
+      return open.connection == connection;
+    });
+    if (it != open_.end()) open_.erase(it);
+  }
+  void CloseThoseSince(absl::Time since) {
+    absl::MutexLock lock(&mu_);
+    while (!open_.empty() && open_.front().since <= since) CloseOldest();
+  }
+  bool empty() const {
+    absl::MutexLock lock(&mu_);
+    return open_.empty();
+  }
+
+ private:
+  struct Open {
+    MHD_Connection* connection;
+    int fd;
+    absl::Time since;
+  };
+  // The server's thread sees the end of the stream and frees the connection.
+  void CloseOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    shutdown(open_.front().fd, SHUT_RDWR);
+    open_.pop_front();
+  }
+
+  mutable absl::Mutex mu_;
+  std::deque<Open> open_ ABSL_GUARDED_BY(mu_);  // oldest first
+};
+
+// A request whose page is being made; its connection is suspended until `answer` is there.
+struct Request {
+  absl::Mutex mu;
+  std::shared_ptr<const HttpAnswer> answer ABSL_GUARDED_BY(mu);
+};
 
 }  // namespace
 
 struct HttpHost::Impl {
-  httplib::Server server;
-  std::thread thread;
+  static MHD_Result Handle(void* self, MHD_Connection* connection, const char* path,
+                           const char* method, const char* version, const char* upload,
+                           size_t* upload_bytes, void** request);
+  static void OnCompleted(void* self, MHD_Connection* connection, void** request,
+                          MHD_RequestTerminationCode why);
+  static void OnConnection(void* self, MHD_Connection* connection, void** context,
+                           MHD_ConnectionNotificationCode what);
+
+  void AddPages(const MetricRegistry* registry, const HttpCallbacks& callbacks);
+  MHD_Result Ask(MHD_Connection* connection, const char* path, void** request);
+  void Watch();
+  void Stop();
+
+  HttpLimits limits;
+  std::map<std::string, std::unique_ptr<HttpPage>> pages;  // constant once started
+  Connections connections;
+  MHD_Daemon* daemon = nullptr;
+  absl::Mutex mu;
+  bool stopped ABSL_GUARDED_BY(mu) = false;
+  std::thread watcher;
   std::string address;
 };
+
+MHD_Result HttpHost::Impl::Handle(void* self, MHD_Connection* connection, const char* path,
+                                  const char* method, const char*, const char*,
+                                  size_t* upload_bytes, void** request) {
+  if (*request == nullptr) {
+    const bool reads =
+        std::strcmp(method, MHD_HTTP_METHOD_GET) == 0 || std::strcmp(method, "HEAD") == 0;
+    if (!reads) {
+      return Queue(connection, {MHD_HTTP_METHOD_NOT_ALLOWED, kPlainText, "expected GET or HEAD\n"});
+    }
+    return static_cast<Impl*>(self)->Ask(connection, path, request);
+  }
+  // A body has no meaning here; the connection's limit bounds it.
+  if (*upload_bytes != 0) {
+    *upload_bytes = 0;
+    return MHD_YES;
+  }
+  auto* const asked = static_cast<Request*>(*request);
+  absl::MutexLock lock(&asked->mu);
+  return Queue(connection, *asked->answer);
+}
+
+MHD_Result HttpHost::Impl::Ask(MHD_Connection* connection, const char* path, void** request) {
+  const auto page = pages.find(path);
+  if (page == pages.end()) return Queue(connection, {404, kPlainText, "no such page\n"});
+  auto* const asked = new Request();  // until OnCompleted
+  *request = asked;
+  MHD_suspend_connection(connection);
+  page->second->Ask([asked, connection](std::shared_ptr<const HttpAnswer> answer) {
+    {
+      absl::MutexLock lock(&asked->mu);
+      asked->answer = std::move(answer);
+    }
+    MHD_resume_connection(connection);
+  });
+  return MHD_YES;
+}
+
+void HttpHost::Impl::OnCompleted(void*, MHD_Connection*, void** request,
+                                 MHD_RequestTerminationCode) {
+  delete static_cast<Request*>(*request);
+  *request = nullptr;
+}
+
+void HttpHost::Impl::OnConnection(void* self, MHD_Connection* connection, void**,
+                                  MHD_ConnectionNotificationCode what) {
+  Connections& connections = static_cast<Impl*>(self)->connections;
+  if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+    connections.Opened(connection);
+  } else {
+    connections.Closed(connection);
+  }
+}
+
+void HttpHost::Impl::AddPages(const MetricRegistry* registry, const HttpCallbacks& callbacks) {
+  const auto add = [this](const char* path, absl::Duration patience,
+                          std::function<HttpAnswer()> make) {
+    pages[path] = std::make_unique<HttpPage>(path, patience, std::move(make));
+  };
+  add("/healthz", kProbePatience, [check = callbacks.healthy] { return AnswerOf(check); });
+  add("/readyz", kProbePatience, [check = callbacks.ready] { return AnswerOf(check); });
+  add("/metrics", limits.page, [registry, text = callbacks.metrics] {
+    return HttpAnswer{200, "text/plain; version=0.0.4; charset=utf-8",
+                      text ? text() : registry->Text()};
+  });
+  if (callbacks.status_json) {
+    add("/status", limits.page,
+        [text = callbacks.status_json] { return HttpAnswer{200, "application/json", text()}; });
+  }
+  if (callbacks.status_html) {
+    add("/", limits.page, [text = callbacks.status_html] {
+      return HttpAnswer{200, "text/html; charset=utf-8", text()};
+    });
+  }
+}
+
+// Ends what takes too long.
+void HttpHost::Impl::Watch() {
+  absl::MutexLock lock(&mu);
+  while (!stopped) {
+    mu.AwaitWithTimeout(absl::Condition(&stopped), kWatchEvery);
+    if (connections.empty()) continue;
+    const absl::Time now = absl::Now();
+    for (const auto& [path, page] : pages) page->Expire(now);
+    // libmicrohttpd's own limit is on silence, which a byte a second never reaches.
+    connections.CloseThoseSince(now - limits.connection);
+  }
+}
+
+// A connection that is still suspended may not outlive the server's thread, so the pages end first.
+void HttpHost::Impl::Stop() {
+  {
+    absl::MutexLock lock(&mu);
+    stopped = true;
+  }
+  if (watcher.joinable()) watcher.join();
+  for (const auto& [path, page] : pages) page->Stop();
+  if (daemon != nullptr) MHD_stop_daemon(daemon);
+  daemon = nullptr;
+}
 
 HttpHost::HttpHost() : impl_(std::make_unique<Impl>()) {}
 HttpHost::~HttpHost() { Stop(); }
 const std::string& HttpHost::address() const { return impl_->address; }
-
-void HttpHost::Stop() {
-  if (!impl_->thread.joinable()) return;
-  // Between Start() and the first accept the server ignores stop().
-  const absl::Time deadline = absl::Now() + absl::Seconds(5);
-  while (!impl_->server.is_running() && absl::Now() < deadline) std::this_thread::yield();
-  impl_->server.stop();
-  impl_->thread.join();
-}
+void HttpHost::Stop() { impl_->Stop(); }
 
 absl::StatusOr<std::unique_ptr<HttpHost>> HttpHost::Start(const std::string& listen,
                                                           const MetricRegistry* registry,
-                                                          HttpCallbacks callbacks) {
-  const absl::StatusOr<HostPort> where = ParseHostPort(listen);
-  if (!where.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("HTTP address: ", std::string(where.status().message())));
-  }
+                                                          HttpCallbacks callbacks,
+                                                          HttpLimits limits) {
+  COHORT_ASSIGN_OR_RETURN(const int fd, Listen(listen));
   std::unique_ptr<HttpHost> host(new HttpHost());
-  httplib::Server& server = host->impl_->server;
-
-  server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
-  // The default sets SO_REUSEPORT, with which two processes would share one port unnoticed.
-  server.set_socket_options([](socket_t socket) {
-    const int yes = 1;
-    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-  });
-  server.set_payload_max_length(kMaxRequestBytes);
-  server.set_read_timeout(kTimeoutSeconds);
-  server.set_write_timeout(kTimeoutSeconds);
-  server.set_keep_alive_timeout(1);
-
-  server.Get("/metrics", [registry](const httplib::Request&, httplib::Response& response) {
-    response.set_content(registry->Text(), "text/plain; version=0.0.4; charset=utf-8");
-  });
-  server.Get("/healthz", [check = callbacks.healthy](const auto&, httplib::Response& response) {
-    ReplyStatus(check, &response);
-  });
-  server.Get("/readyz", [check = callbacks.ready](const auto&, httplib::Response& response) {
-    ReplyStatus(check, &response);
-  });
-  server.Get("/status", [text = callbacks.status_json](const auto&, httplib::Response& response) {
-    ReplyText(text, "application/json", &response);
-  });
-  server.Get("/", [text = callbacks.status_html](const auto&, httplib::Response& response) {
-    ReplyText(text, "text/html; charset=utf-8", &response);
-  });
-
-  errno = 0;
-  const int port = where->port == 0 ? server.bind_to_any_port(where->host)
-                   : server.bind_to_port(where->host, where->port) ? where->port
-                                                                   : -1;
-  if (port < 0) {
-    return ErrnoStatus(errno == 0 ? EADDRINUSE : errno,
-                       absl::StrCat("HTTP server cannot listen on ", listen,
-                                    " (in use, or not an address of this machine); choose another "
-                                    "port, or 0 for any free one"));
+  Impl* const impl = host->impl_.get();
+  impl->address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", PortOf(fd));
+  impl->limits = limits;
+  impl->AddPages(registry, callbacks);
+  impl->daemon = MHD_start_daemon(
+      MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, /*port=*/0, nullptr, nullptr,
+      &Impl::Handle, impl, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+      static_cast<unsigned>(2 * kMaxConnections), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+      kConnectionMemory, MHD_OPTION_NOTIFY_COMPLETED, &Impl::OnCompleted, impl,
+      MHD_OPTION_NOTIFY_CONNECTION, &Impl::OnConnection, impl, MHD_OPTION_END);
+  if (impl->daemon == nullptr) {
+    close(fd);
+    return absl::ResourceExhaustedError(
+        absl::StrCat("HTTP server on ", listen,
+                     ": expected a thread and an epoll descriptor, found none; raise the limits on "
+                     "processes and open files"));
   }
-  host->impl_->address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
-  host->impl_->thread = std::thread([&server] { server.listen_after_bind(); });
+  impl->watcher = std::thread([impl] { impl->Watch(); });
   return host;
 }
 

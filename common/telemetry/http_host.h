@@ -3,7 +3,11 @@
 //   /healthz   200 while the process works, else 503 with the reason (liveness)
 //   /readyz    200 when it can do its job, else 503 with what it waits for (readiness)
 //   /status    JSON;  /  the same as a page
-// Read-only, small, for trusted networks; nothing here can stop or change a run.
+// Read-only and small; nothing here can stop or change a run.
+//
+// It answers within a second whatever other clients do: one thread serves all connections, each
+// page is made on a thread of its own, a connection has a time limit however busy it is, and the
+// oldest is closed when too many are open. GET and HEAD only; one answer a connection.
 #pragma once
 
 #include <functional>
@@ -17,12 +21,21 @@
 
 namespace cohort {
 
-// Called from the server's threads: thread-safe and quick. Any may be empty.
+// Called from the server's threads, each by one of its own: thread-safe, and must return. One that
+// takes long gives 503 for its page and delays no other. Any may be empty: the checks are passed
+// then, the other pages are not there.
 struct HttpCallbacks {
   std::function<absl::Status()> healthy;
   std::function<absl::Status()> ready;
   std::function<std::string()> status_json;
   std::function<std::string()> status_html;
+  std::function<std::string()> metrics;  // instead of the registry's
+};
+
+struct HttpLimits {
+  absl::Duration connection =
+      absl::Seconds(10);                   // from its beginning to the last byte of its answer
+  absl::Duration page = absl::Seconds(5);  // until /metrics, /status and / are given up
 };
 
 // Owns its threads. Thread-safe.
@@ -32,10 +45,11 @@ class HttpHost {
   // Unavailable when the port cannot be had, with what to set instead.
   static absl::StatusOr<std::unique_ptr<HttpHost>> Start(const std::string& listen,
                                                          const MetricRegistry* registry,
-                                                         HttpCallbacks callbacks = {});
+                                                         HttpCallbacks callbacks = {},
+                                                         HttpLimits limits = {});
   ~HttpHost();  // Stops.
 
-  // Ends the listening thread and joins it. Idempotent.
+  // Waits for callbacks that run, answers who still waits, and ends the threads. Idempotent.
   void Stop();
 
   const std::string& address() const;  // HOST:PORT with the actual port

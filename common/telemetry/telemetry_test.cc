@@ -1,6 +1,4 @@
 #include <fcntl.h>
-#include <httplib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <bit>
@@ -17,7 +15,6 @@
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
 #include "common/telemetry/flight_recorder.h"
-#include "common/telemetry/http_host.h"
 #include "common/telemetry/jsonl_writer.h"
 #include "common/telemetry/metric_names.h"
 #include "common/telemetry/metrics.h"
@@ -301,62 +298,6 @@ TEST(TensorBoardWriterTest, AResumedRunCutsWhatCameAfterItsStep) {
   EXPECT_THAT(steps(), ElementsAre(0, 1, 2));
   COHORT_ASSERT_OK(WriteFileAtomic(writer->path(), "no events at all"));
   COHORT_ASSERT_OK(TensorBoardWriter::Open(folder.path(), 2));
-}
-
-// ---- HTTP ----
-
-TEST(HttpHostTest, ServesMetricsHealthReadinessAndStatus) {
-  MetricRegistry registry;
-  registry.Gauge(metric::kLearnerStep).Set(5);
-  std::atomic<bool> ready{false};
-  HttpCallbacks callbacks;
-  callbacks.ready = [&ready] {
-    return ready ? absl::OkStatus() : absl::UnavailableError("waits for a worker");
-  };
-  callbacks.status_json = [] { return std::string("{\"step\":5}"); };
-  callbacks.status_html = [] { return std::string("<p>5</p>"); };
-  COHORT_ASSERT_OK_AND_ASSIGN(auto host, HttpHost::Start("127.0.0.1:0", &registry, callbacks));
-  httplib::Client client(absl::StrCat("http://", host->address()));
-  client.set_read_timeout(10);
-
-  auto metrics = client.Get("/metrics");
-  ASSERT_TRUE(metrics);
-  EXPECT_EQ(metrics->status, 200);
-  EXPECT_THAT(metrics->body, HasSubstr("cohort_learner_step 5"));
-  EXPECT_EQ(client.Get("/healthz")->status, 200);
-  auto waiting = client.Get("/readyz");
-  EXPECT_EQ(waiting->status, 503);
-  EXPECT_THAT(waiting->body, HasSubstr("waits for a worker"));
-  ready = true;
-  EXPECT_EQ(client.Get("/readyz")->status, 200);
-  EXPECT_EQ(client.Get("/status")->body, "{\"step\":5}");
-  EXPECT_EQ(client.Get("/")->body, "<p>5</p>");
-  EXPECT_EQ(client.Get("/nothing")->status, 404);
-}
-
-TEST(HttpHostTest, APortInUseIsOneClearError) {
-  MetricRegistry registry;
-  COHORT_ASSERT_OK_AND_ASSIGN(auto host, HttpHost::Start("127.0.0.1:0", &registry));
-  const auto second = HttpHost::Start(host->address(), &registry);
-  ASSERT_FALSE(second.ok());
-  EXPECT_THAT(std::string(second.status().message()),
-              AllOf(HasSubstr(host->address()), HasSubstr("choose another port")));
-}
-
-TEST(HttpHostTest, BadAddressesAreRefused) {
-  MetricRegistry registry;
-  for (const char* address : {"", "localhost", "127.0.0.1:x", "127.0.0.1:70000"}) {
-    EXPECT_THAT(HttpHost::Start(address, &registry).status(),
-                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("HOST:PORT")))
-        << address;
-  }
-}
-
-TEST(HttpHostTest, StopsAtOnceAndTwice) {
-  MetricRegistry registry;
-  COHORT_ASSERT_OK_AND_ASSIGN(auto host, HttpHost::Start("127.0.0.1:0", &registry));
-  host->Stop();
-  host->Stop();
 }
 
 // ---- flight recorder and phases ----
