@@ -19,6 +19,14 @@ namespace {
 constexpr absl::Duration kIdleWait = absl::Seconds(1);
 constexpr absl::Duration kSaySomething = absl::Seconds(30);
 constexpr absl::Duration kRewardsLimit = absl::Minutes(10);
+// What a step of decoding may take before the thread counts as hung: many times the longest so far,
+// and enough for the first pass over many long prompts on a slow machine.
+constexpr int kManySteps = 10;
+constexpr absl::Duration kLeastStepLimit = absl::Minutes(3);
+constexpr absl::Duration kFirstStepLimit = absl::Minutes(10);
+constexpr absl::Duration kApplyLimit = absl::Minutes(10);
+constexpr absl::Duration kBookkeeping = absl::Minutes(1);
+constexpr absl::Duration kMargin = absl::Seconds(30);
 
 }  // namespace
 
@@ -29,6 +37,8 @@ GenerationLoop::GenerationLoop(Options options, GroupGenerator* engine, WeightFo
       weights_(weights),
       rewards_(rewards),
       metrics_(metrics),
+      watchdog_("the generation loop"),
+      pacer_(options_.tokens_per_second),
       last_pulse_(absl::Now()) {
   // Series that are 0 until something happens, not absent.
   metrics_->Counter(metric::kRolloutTokens).RaiseTo(0);
@@ -43,6 +53,7 @@ GenerationLoop::~GenerationLoop() { Drain(absl::ZeroDuration()); }
 void GenerationLoop::Start() {
   thread_ = std::thread([this] {
     Run();
+    watchdog_.End();
     ended_.Notify();
   });
 }
@@ -129,6 +140,7 @@ void GenerationLoop::Run() {
 }
 
 absl::Status GenerationLoop::RunOnce() {
+  watchdog_.Begin("looks for work", kBookkeeping);
   TakeInbox();
   COHORT_RETURN_IF_ERROR(ApplyWeights());
   GiveBackLate();
@@ -148,8 +160,12 @@ absl::Status GenerationLoop::RunOnce() {
     WaitForWork();
     return absl::OkStatus();
   }
+  if (WaitForPace()) return absl::OkStatus();
   const absl::Time start = absl::Now();
+  watchdog_.Begin("decodes", StepLimit());
   StepResult result = engine_->Step();
+  longest_step_ = std::max(longest_step_, absl::Now() - start);
+  pacer_.Count(result.sampled_tokens);
   CountState("generate", start);
   metrics_->Counter(metric::kRolloutTokens).Add(static_cast<double>(result.sampled_tokens));
   {
@@ -184,6 +200,7 @@ void GenerationLoop::TakeInbox() {
 absl::Status GenerationLoop::ApplyWeights() {
   if (!weights_->ready()) return weights_->status();
   const absl::Time start = absl::Now();
+  watchdog_.Begin("applies weights", kApplyLimit);
   absl::StatusOr<std::optional<int64_t>> applied = weights_->ApplyIfReady();
   COHORT_RETURN_IF_ERROR(applied.status());
   if (applied->has_value()) {
@@ -280,6 +297,7 @@ void GenerationLoop::HandOver(FinishedGroup finished) {
     return;
   }
   const absl::Time start = absl::Now();
+  watchdog_.Begin("waits for the rewards of earlier groups", kRewardsLimit + kMargin);
   const absl::Status added =
       rewards_->Add({std::move(finished.group), std::move(lease)}, start + kRewardsLimit);
   CountState("blocked", start);
@@ -308,10 +326,30 @@ void GenerationLoop::Fail(GroupId group, v1::LeaseFailed::Reason reason,
   options_.fail_lease(group, reason, detail);
 }
 
+// True: the loop should look around again first, because the time for the next step has not come.
+bool GenerationLoop::WaitForPace() {
+  const absl::Duration wait = pacer_.Wait();
+  if (wait <= absl::ZeroDuration()) return false;
+  const absl::Time start = absl::Now();
+  {
+    absl::MutexLock lock(&mu_);
+    const absl::Time until = std::min({start + wait, start + kIdleWait, drain_deadline_});
+    mu_.AwaitWithDeadline(absl::Condition(&woken_), until);
+  }
+  CountState("generate", start);  // as if the machine were slower
+  return true;
+}
+
+absl::Duration GenerationLoop::StepLimit() const {
+  if (longest_step_ == absl::ZeroDuration()) return kFirstStepLimit;
+  return std::max(kLeastStepLimit, kManySteps * longest_step_);
+}
+
 bool GenerationLoop::Woken() const { return woken_ || draining_; }
 
 void GenerationLoop::WaitForWork() {
   const absl::Time start = absl::Now();
+  watchdog_.Begin("waits for work", kBookkeeping);
   {
     absl::MutexLock lock(&mu_);
     idle_start_ = start;

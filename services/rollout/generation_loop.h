@@ -14,8 +14,10 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "common/concurrency/watchdog.h"
 #include "common/generate/engine.h"
 #include "common/telemetry/metrics.h"
+#include "services/rollout/pacer.h"
 #include "services/rollout/reward_runner.h"
 #include "services/rollout/session_client.h"
 #include "services/rollout/weight_follower.h"
@@ -33,6 +35,7 @@ class GenerationLoop {
     // A lease that waits this long for its weights ends the loop: the learner or the way to it is
     // broken, and another worker may have the lease.
     absl::Duration weights_limit = absl::Minutes(10);
+    double tokens_per_second = 0;  // at most, of all rows together; 0: no limit
     // Reports a lease that will not be answered with a group.
     std::function<void(GroupId, v1::LeaseFailed::Reason, const std::string&)> fail_lease;
   };
@@ -53,6 +56,8 @@ class GenerationLoop {
   WorkerPulse Pulse();
   // Why the loop ended on its own; OK while it runs or was drained.
   absl::Status status() const;
+  // The thread goes round: DeadlineExceeded says in what it hangs.
+  absl::Status alive() const { return watchdog_.Check(); }
 
  private:
   struct Waiting {
@@ -76,6 +81,8 @@ class GenerationLoop {
   void GiveBackRunning();
   absl::Status CheckWaitForWeights();
   void WaitForWork();
+  bool WaitForPace();
+  absl::Duration StepLimit() const;
   bool Woken() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void CountState(const char* state, absl::Time since);
   void Fail(GroupId group, v1::LeaseFailed::Reason reason, const std::string& detail);
@@ -86,7 +93,11 @@ class GenerationLoop {
   RewardRunner* const rewards_;
   MetricRegistry* const metrics_;
 
+  Watchdog watchdog_;
+
   // Of the generation thread alone.
+  Pacer pacer_;
+  absl::Duration longest_step_;                           // of decoding
   std::deque<Waiting> waiting_;                           // leased, not submitted
   std::map<GroupId, LeaseTerms> submitted_;               // in the engine
   absl::Time short_of_weights_ = absl::InfiniteFuture();  // since when a lease waits for them

@@ -15,6 +15,11 @@ int main(int argc, char** argv) {
   app.add_option("--config", args.config_path, "configuration of the run (YAML)")->required();
   app.add_option("--set", args.overrides, "key=value over the configuration")->take_all();
   app.add_option("--learner", args.learner, "HOST:PORT of the learner")->required();
+  app.add_option("--pace", args.pace,
+                 "at most so many tokens per second (for tests of scaling); 0: as fast as it can")
+      ->envname("COHORT_PACE")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("TOKENS_PER_SECOND");
   app.add_option("--http-listen", args.http_listen,
                  "HOST:PORT for /metrics, /healthz and /readyz; port 0: any free one");
   app.add_option("--worker-id", args.worker_id, "name in logs and status (default: HOST-PID)");

@@ -59,6 +59,7 @@ class Worker {
   absl::Status LoadModel();
   absl::Status MakeEngine();
   absl::Status StartHttp();
+  absl::Status Ready() const;
   void MakeLoop();
   void Connect(const FieldMap& semantic);
   void OnWelcome(const v1::Welcome& welcome);
@@ -116,17 +117,28 @@ absl::Status Worker::MakeEngine() {
   return absl::OkStatus();
 }
 
+// Connected, and with weights that a prompt of the learner's may be sampled with.
+absl::Status Worker::Ready() const {
+  if (!serving_ || !session_->connected()) {
+    return absl::UnavailableError(absl::StrCat("waiting for the learner at ", args_.learner));
+  }
+  const int64_t held = weights_->held_version();
+  const int64_t newest = weights_->announced_version();
+  if (held < 0) return absl::UnavailableError("waiting for weights");
+  const int64_t behind = config_.rollout().max_staleness();
+  if (held + behind >= newest) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(
+      "waiting for weights: the learner is at version ", newest, ", this worker holds ", held,
+      ", expected at most ", behind, " behind (rollout.max_staleness)"));
+}
+
 absl::Status Worker::StartHttp() {
   HttpCallbacks callbacks;
-  callbacks.ready = [this]() -> absl::Status {
-    if (!serving_ || !session_->connected()) {
-      return absl::UnavailableError(absl::StrCat("waiting for the learner at ", args_.learner));
-    }
-    if (weights_->held_version() < 0) return absl::UnavailableError("waiting for weights");
-    return absl::OkStatus();
-  };
+  callbacks.ready = [this] { return Ready(); };
   callbacks.healthy = [this]() -> absl::Status {
-    return serving_ ? loop_->status() : absl::OkStatus();
+    if (!serving_) return absl::OkStatus();
+    COHORT_RETURN_IF_ERROR(loop_->status());
+    return loop_->alive();
   };
   COHORT_ASSIGN_OR_RETURN(http_, HttpHost::Start(args_.http_listen, &metrics_, callbacks));
   return absl::OkStatus();
@@ -170,6 +182,7 @@ void Worker::MakeLoop() {
 
   GenerationLoop::Options options;
   options.max_rows = config_.rollout().max_batch_rows();
+  options.tokens_per_second = args_.pace;
   options.weights_limit = absl::Seconds(config_.rollout().connect_seconds());
   options.stop_strings = {config_.rollout().stop().begin(), config_.rollout().stop().end()};
   options.train_entropy = scorer_->needs_entropy();

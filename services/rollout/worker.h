@@ -24,6 +24,7 @@ struct WorkerArgs {
   std::string config_path;
   std::vector<std::string> overrides;  // --set
   std::string learner;                 // HOST:PORT
+  double pace = 0;                     // tokens per second at most; 0: no limit
   std::string http_listen = "127.0.0.1:0";
   std::string worker_id;  // empty: HOST-PID
 };
