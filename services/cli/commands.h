@@ -34,6 +34,14 @@ int RunConfigCheck(const ConfigCheckArgs& args);
 int RunRecipes();                             // lists them, one line each
 int RunRecipesShow(const std::string& name);  // its fields and what differs from grpo
 
+struct ExportArgs {
+  std::string run;              // --run DIR, or COHORT_RUN
+  std::string step = "newest";  // --step N|newest|best
+  std::string out = "-";        // --out FILE; -: standard output
+  bool all = false;             // --all: also what only a resumed run needs
+};
+int RunExport(const ExportArgs& args);
+
 struct StatusArgs {
   std::string learner;  // HOST:PORT; empty: the newest runs/*/address
   bool json = false;

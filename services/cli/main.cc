@@ -76,6 +76,21 @@ void AddStatus(CLI::App* app, Action* action) {
   command->callback([=] { *action = [args] { return RunStatus(*args); }; });
 }
 
+void AddExport(CLI::App* app, Action* action) {
+  auto args = std::make_shared<ExportArgs>();
+  CLI::App* command = app->add_subcommand("export", "Write a checkpoint of a run as a tar");
+  command->add_option("--run", args->run, "The run's folder")
+      ->envname("COHORT_RUN")
+      ->type_name("DIR");
+  command->add_option("--step", args->step, "newest, best, or the step's number")
+      ->capture_default_str();
+  command->add_option("--out", args->out, "Output; -: standard output")
+      ->capture_default_str()
+      ->type_name("FILE");
+  command->add_flag("--all", args->all, "Also what only a resumed run needs: optimizer and state");
+  command->callback([=] { *action = [args] { return RunExport(*args); }; });
+}
+
 void AddTokenize(CLI::App* app, Action* action) {
   auto args = std::make_shared<TokenizeArgs>();
   CLI::App* command =
@@ -343,6 +358,7 @@ int Main(int argc, char** argv) {
   AddConfigCheck(&app, &action);
   AddRecipes(&app, &action);
   AddStatus(&app, &action);
+  AddExport(&app, &action);
   AddVectors(&app, &action);
   try {
     app.parse(argc, argv);

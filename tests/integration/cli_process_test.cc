@@ -350,6 +350,31 @@ TEST_F(CliProcess, ACommandLineThatMeansNothingEndsWithCodeTwo) {
   EXPECT_THAT(Cohort({"generate", "--help"}).out, HasSubstr("--max-new-tokens"));
 }
 
+// ---- export ----
+
+TEST_F(CliProcess, AnExportedCheckpointIsAModelThatGeneratesTheSame) {
+  const std::string step = Path("out/checkpoints/step-00000003");
+  COHORT_ASSERT_OK(MakeFolders(Path("out/checkpoints")));
+  std::filesystem::copy(Path("model"), step, std::filesystem::copy_options::recursive);
+  COHORT_ASSERT_OK(WriteFileAtomic(step + "/optimizer.safetensors", "moments"));
+  COHORT_ASSERT_OK(WriteFileAtomic(step + "/state.json", "{}"));
+  const std::string command =
+      absl::StrCat("cd ", folder_.path(), " && COHORT_RUN=", Path("out"), " ", bin_,
+                   "/cohort export 2> ", Path("said"), " | tar -x");
+  ASSERT_EQ(std::system(command.c_str()), 0) << ReadFile(Path("said")).value_or("");
+  EXPECT_THAT(ReadFile(Path("said")).value_or(""),
+              AllOf(HasSubstr("step 3 of " + Path("out")), HasSubstr("step-00000003")));
+  EXPECT_FALSE(std::filesystem::exists(Path("step-00000003/optimizer.safetensors")));
+  const auto sample = [&](const std::string& model) {
+    return Json({"generate", "--model", Path(model), "--prompt", "1+1=", "--dtype", "fp32",
+                 "--device", "cpu", "--threads", "1", "--max-new-tokens", "8"});
+  };
+  EXPECT_EQ(sample("step-00000003"), sample("model"));
+  ExpectOneErrorLine({"export", "--run", Path("none")}, Path("none/checkpoints"));
+  ExpectOneErrorLine({"export", "--run", Path("out"), "--step", "4"}, "there are those of 3");
+  ExpectOneErrorLine({"export"}, "COHORT_RUN");
+}
+
 // ---- train ----
 
 TEST_F(CliProcess, TrainShowsWhatItsLearnerSaysIsWrongInOneLine) {
