@@ -16,6 +16,10 @@ namespace cohort {
 namespace {
 
 constexpr absl::Duration kTick = absl::Seconds(2);
+constexpr absl::Duration kTickLimit = absl::Minutes(1);  // from one to the next
+// Of what readiness checks and costs something.
+constexpr absl::Duration kCheckEvery = absl::Seconds(3);
+constexpr absl::Duration kDialLimit = absl::Milliseconds(500);
 
 // The data order of a resumed run.
 DispatchCursor CursorOf(const LearnerParts& parts) {
@@ -125,17 +129,16 @@ absl::Status LearnerServing::Start() {
   options.services = {session_->grpc_service(), weights_->grpc_service()};
   COHORT_ASSIGN_OR_RETURN(server_, ServerHost::Start(options));
 
-  HttpCallbacks callbacks;
-  callbacks.ready = [] { return absl::OkStatus(); };
-  callbacks.status_json = [this] { return StatusJson(); };
-  callbacks.status_html = [this] { return StatusPage(); };
-  const std::string http =
-      args_.http_listen.empty() ? parts_->config.learner().http_listen() : args_.http_listen;
-  COHORT_ASSIGN_OR_RETURN(http_, HttpHost::Start(http, &reporter_->registry(), callbacks));
+  if (parts_->http == nullptr) {
+    const std::string http =
+        args_.http_listen.empty() ? parts_->config.learner().http_listen() : args_.http_listen;
+    COHORT_ASSIGN_OR_RETURN(parts_->http, LearnerHttp::Start(http));
+  }
   {
     absl::MutexLock lock(&mu_);
-    http_address_ = http_->address();
+    http_address_ = parts_->http->address();
   }
+  parts_->http->Show(Pages(), &reporter_->registry());
   ticker_ = std::thread([this] {
     do {
       Tick();
@@ -144,14 +147,46 @@ absl::Status LearnerServing::Start() {
   });
   const std::string file =
       args_.address_file.empty() ? parts_->OutPath(metric::kAddressFile) : args_.address_file;
-  COHORT_LOG(INFO) << "listening on " << server_->address() << ", http://" << http_->address()
-                   << "; waiting for workers (cohort-rollout --config "
+  COHORT_LOG(INFO) << "listening on " << server_->address() << ", http://"
+                   << parts_->http->address() << "; waiting for workers (cohort-rollout --config "
                    << parts_->OutPath(metric::kConfigFile) << " --learner " << server_->address()
                    << ")";
   return WriteFileAtomic(file, server_->address() + "\n");
 }
 
+HttpCallbacks LearnerServing::Pages() {
+  dials_itself_ = std::make_unique<CachedCheck>(
+      [address = server_->address()] { return DialsItself(address, kDialLimit); }, kCheckEvery);
+  can_write_ = std::make_unique<CachedCheck>(
+      [folder = parts_->out, bytes = WeightBytes()] { return CanWrite(folder, bytes); },
+      kCheckEvery);
+  HttpCallbacks pages;
+  // Housekeeping takes every lock that serving has, so that a thread that hangs with one of them
+  // shows.
+  pages.healthy = [this] { return housekeeping_.Check(); };
+  pages.ready = [this] { return Ready(); };
+  pages.status_json = [this] { return StatusJson(); };
+  pages.status_html = [this] { return StatusPage(); };
+  return pages;
+}
+
+absl::Status LearnerServing::Ready() {
+  if (ranks_) COHORT_RETURN_IF_ERROR(ranks_());
+  COHORT_RETURN_IF_ERROR((*dials_itself_)());
+  return (*can_write_)();
+}
+
+// What the smallest checkpoint needs.
+int64_t LearnerServing::WeightBytes() const {
+  int64_t bytes = 0;
+  for (const NamedTensor& parameter : parts_->model->NamedParameters()) {
+    bytes += static_cast<int64_t>(parameter.tensor.nbytes());
+  }
+  return bytes;
+}
+
 void LearnerServing::Tick() {
+  housekeeping_.Begin("counts groups and workers", kTickLimit);
   reporter_->Fleet(dispatcher_->Counts(), store_->newest(), Workers());
 }
 
@@ -222,6 +257,7 @@ void LearnerServing::Stop(const std::string& reason, absl::Duration limit) {
   if (stopped_) return;
   stopped_ = true;
   dispatcher_->Close();
+  if (parts_->http != nullptr) parts_->http->Hide(reason);
   if (server_ != nullptr) {
     const int left = session_->Drain(reason, limit);
     if (left > 0) COHORT_LOG(WARNING) << left << " workers did not say goodbye in time";
@@ -229,8 +265,8 @@ void LearnerServing::Stop(const std::string& reason, absl::Duration limit) {
   if (ticker_.joinable()) {
     ended_.Notify();
     ticker_.join();
+    housekeeping_.End();
   }
-  if (http_ != nullptr) http_->Stop();
   session_->Shutdown();
   weights_->Shutdown();
   if (server_ != nullptr) server_->Shutdown(absl::Seconds(1));

@@ -1,20 +1,23 @@
 // Rank 0's side towards workers and watchers: dispatcher, weight store, gRPC and HTTP ports.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "common/concurrency/watchdog.h"
 #include "common/dispatch/dispatcher.h"
 #include "common/rpc/server_host.h"
-#include "common/telemetry/http_host.h"
 #include "common/telemetry/phase_timer.h"
 #include "common/weights/weight_store.h"
 #include "services/learner/prompt_feed.h"
+#include "services/learner/readiness.h"
 #include "services/learner/reporting.h"
 #include "services/learner/session_service.h"
 #include "services/learner/startup.h"
@@ -41,7 +44,10 @@ class LearnerServing {
   // The same after a step, whose record gets the weights' hash and is in the log before any worker
   // hears of the version. An error of the log: nobody does.
   absl::Status PublishStep(StepRecord record);
-  // Opens both ports and writes the address file.
+  // Before Start. /readyz asks this too; it must not block.
+  void CheckRanksWith(std::function<absl::Status()> ranks) { ranks_ = std::move(ranks); }
+  // Opens the port for workers, shows the run on the HTTP port (which it opens where the parts have
+  // none) and writes the address file.
   absl::Status Start();
   // What Status shows.
   void Progress(int64_t step, double seconds_per_step);
@@ -58,6 +64,9 @@ class LearnerServing {
   void FillStatus(v1::StatusReply* reply) const;
   std::string StatusJson() const;
   std::string StatusPage() const;
+  HttpCallbacks Pages();
+  absl::Status Ready();
+  int64_t WeightBytes() const;
   void Tick();
   std::vector<v1::WorkerStatus> Workers() const;
 
@@ -72,7 +81,9 @@ class LearnerServing {
   std::unique_ptr<SessionService> session_;
   std::unique_ptr<WeightService> weights_;
   std::unique_ptr<ServerHost> server_;
-  std::unique_ptr<HttpHost> http_;
+  std::function<absl::Status()> ranks_;
+  std::unique_ptr<CachedCheck> dials_itself_, can_write_;
+  Watchdog housekeeping_{"the learner's housekeeping"};
   bool stopped_ = false;
   absl::Notification ended_;
   std::thread ticker_;

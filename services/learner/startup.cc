@@ -27,6 +27,22 @@ absl::Status LoadConfiguration(const LearnerArgs& args, LearnerParts* parts) {
   return MakeFolders(parts->out);
 }
 
+// Early, so that who probes the process does not take a long start for its end. Rank 0 always has
+// the port; another rank where it is asked for, as the first of its host.
+absl::Status StartHttp(const LearnerArgs& args, LearnerParts* parts) {
+  if (args.rank != 0 && args.http_listen.empty()) return absl::OkStatus();
+  COHORT_ASSIGN_OR_RETURN(
+      parts->http,
+      LearnerHttp::Start(args.http_listen.empty() ? parts->config.learner().http_listen()
+                                                  : args.http_listen));
+  parts->http->WaitFor("loading the model");
+  return absl::OkStatus();
+}
+
+void WaitFor(const LearnerParts& parts, const std::string& what) {
+  if (parts.http != nullptr) parts.http->WaitFor(what);
+}
+
 absl::StatusOr<CausalLmOptions> ModelOptions(const LearnerParts& parts, int rank) {
   CausalLmOptions options;
   COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(parts.config.model().device(), rank));
@@ -193,6 +209,7 @@ absl::Status MakeTrainer(const LearnerArgs& args, std::function<bool()> cancelle
 absl::StatusOr<std::unique_ptr<LearnerParts>> StartEvaluation(const LearnerArgs& args) {
   auto parts = std::make_unique<LearnerParts>();
   COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
+  COHORT_RETURN_IF_ERROR(StartHttp(args, parts.get()));
   COHORT_RETURN_IF_ERROR(LoadPolicy(args.rank, /*trainable=*/false, parts.get()));
   return parts;
 }
@@ -201,12 +218,17 @@ absl::StatusOr<std::unique_ptr<LearnerParts>> StartLearner(const LearnerArgs& ar
                                                            std::function<bool()> cancelled) {
   auto parts = std::make_unique<LearnerParts>();
   COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
+  COHORT_RETURN_IF_ERROR(StartHttp(args, parts.get()));
   COHORT_ASSIGN_OR_RETURN(const TrainerOptions options, MakeTrainerOptions(parts->config));
   parts->algorithm = options.algorithm;
   COHORT_RETURN_IF_ERROR(LoadPolicy(args.rank, /*trainable=*/true, parts.get()));
   COHORT_RETURN_IF_ERROR(LoadOthers(parts.get()));
+  WaitFor(*parts, absl::StrCat("waiting for ranks: ", args.world, " meet at ", args.store));
   COHORT_RETURN_IF_ERROR(MeetRanks(args, parts.get()));
+  WaitFor(*parts, "preparing the run");
   COHORT_RETURN_IF_ERROR(MakeTrainer(args, std::move(cancelled), parts.get()));
+  // Rank 0 shows the run once it serves it.
+  if (args.rank != 0 && parts->http != nullptr) parts->http->Show({}, nullptr);
   return parts;
 }
 

@@ -13,6 +13,7 @@
 #include "common/text/tokenizer.h"
 #include "common/train/checkpoint.h"
 #include "common/train/trainer.h"
+#include "services/learner/learner_http.h"
 
 namespace cohort {
 
@@ -20,7 +21,7 @@ struct LearnerArgs {
   std::string config_path;
   std::vector<std::string> overrides;  // --set
   std::string listen;                  // empty: learner.listen
-  std::string http_listen;             // empty: learner.http_listen
+  std::string http_listen;             // empty: learner.http_listen at rank 0, none at others
   int rank = 0;
   int world = 1;
   std::string store;         // HOST:PORT where ranks meet; not needed by one rank
@@ -38,6 +39,7 @@ struct LearnerParts {
   std::string out;  // the run's folder
   std::string model_hash;
   FieldMap semantic;
+  std::unique_ptr<LearnerHttp> http;  // from its first moments on; null: this rank serves none
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<CausalLm> model, reference;  // reference: null without a KL term
   // Null where algorithm.adv.baseline needs none.
