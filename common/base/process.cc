@@ -16,11 +16,12 @@
 namespace cohort {
 namespace {
 
+constexpr std::chrono::seconds kOneStop{1};
+
 sigset_t StopSignals() {
   sigset_t set;
   sigemptyset(&set);
-  sigaddset(&set, SIGTERM);
-  sigaddset(&set, SIGINT);
+  AddStopSignals(&set);
   return set;
 }
 
@@ -51,7 +52,25 @@ absl::Duration ProcessAge() {
          absl::Seconds(ticks / static_cast<double>(sysconf(_SC_CLK_TCK)));
 }
 
+void AddStopSignals(sigset_t* set) {
+  sigaddset(set, SIGTERM);
+  sigaddset(set, SIGINT);
+  struct sigaction hangup{};
+  if (sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN) {
+    sigaddset(set, SIGHUP);
+  }
+}
+
+void IgnoreBrokenPipes() { signal(SIGPIPE, SIG_IGN); }
+
+bool StopCounter::Counts(Clock::time_point now) {
+  if (last_ && now - *last_ <= kOneStop) return false;
+  last_ = now;
+  return true;
+}
+
 StopSignal::StopSignal() {
+  IgnoreBrokenPipes();
   const sigset_t set = StopSignals();
   COHORT_CHECK(pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
 }
@@ -60,7 +79,7 @@ int StopSignal::Wait(absl::Duration limit) {
   const sigset_t set = StopSignals();
   const timespec time = absl::ToTimespec(limit);
   const int signal = sigtimedwait(&set, nullptr, &time);
-  return signal > 0 ? signal : 0;
+  return signal > 0 && counter_.Counts() ? signal : 0;
 }
 
 }  // namespace cohort

@@ -56,7 +56,7 @@ AdamW::AdamW(CausalLm* model, const AdamWOptions& options)
 void AdamW::Step(const std::vector<at::Tensor>& gradients, double lr, double gradient_scale) {
   const c10::NoGradGuard no_grad;
   ++steps_;
-  const double t = static_cast<double>(steps_);
+  const double t = static_cast<double>(steps());
   AdamWNumbers numbers;
   numbers.beta1 = options_.beta1;
   numbers.beta2 = options_.beta2;

@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -31,6 +32,7 @@ class AdamW {
   // One update from gradients laid out like CausalLm::StorageParameters(), in the masters' type.
   void Step(const std::vector<at::Tensor>& gradients, double lr, double gradient_scale);
 
+  // Grows before the first parameter of a step is changed; any thread may ask.
   int64_t steps() const { return steps_; }
   bool separate_masters() const { return separate_; }
   // Laid out like CausalLm::StorageParameters(); checkpoints read and fill them.
@@ -46,7 +48,7 @@ class AdamW {
   const AdamWOptions options_;
   bool separate_ = false;
   std::vector<at::Tensor> masters_, first_, second_;
-  int64_t steps_ = 0;
+  std::atomic<int64_t> steps_{0};
 };
 
 }  // namespace cohort

@@ -79,12 +79,9 @@ inline Outcome TrainAlone(const TrainerOptions& options, const std::vector<Group
   return out;
 }
 
-// The same on `world` ranks, each in a thread: every rank's outcome.
-inline std::vector<Outcome> TrainOnRanks(int world, const TrainerOptions& options,
-                                         const std::vector<Group>& groups, at::ScalarType dtype,
-                                         int steps) {
+// `work` on `world` ranks, each in a thread.
+inline void OnRanks(int world, const std::function<void(int, Collective&)>& work) {
   const int port = FreePort();
-  std::vector<Outcome> outcomes(static_cast<size_t>(world));
   std::vector<std::thread> threads;
   for (int rank = 0; rank < world; ++rank) {
     threads.emplace_back([&, rank] {
@@ -96,12 +93,21 @@ inline std::vector<Outcome> TrainOnRanks(int world, const TrainerOptions& option
       c10d.timeout = absl::Seconds(30);
       auto collective = MakeC10dCollective(c10d);
       COHORT_ASSERT_OK(collective);
-      TrainOnRank(options, groups, dtype, steps, collective->get(),
-                  &outcomes[static_cast<size_t>(rank)]);
+      work(rank, **collective);
       COHORT_EXPECT_OK((*collective)->Barrier("end"));
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+// The same on `world` ranks: every rank's outcome.
+inline std::vector<Outcome> TrainOnRanks(int world, const TrainerOptions& options,
+                                         const std::vector<Group>& groups, at::ScalarType dtype,
+                                         int steps) {
+  std::vector<Outcome> outcomes(static_cast<size_t>(world));
+  OnRanks(world, [&](int rank, Collective& collective) {
+    TrainOnRank(options, groups, dtype, steps, &collective, &outcomes[static_cast<size_t>(rank)]);
+  });
   return outcomes;
 }
 

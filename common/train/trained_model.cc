@@ -1,8 +1,11 @@
 #include "common/train/trained_model.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
@@ -39,10 +42,18 @@ absl::StatusOr<TrainedModel::Applied> TrainedModel::Apply(int64_t planned,
 
 absl::Status TrainedModel::Sync(Collective& collective) {
   if (collective.world_size() == 1) return absl::OkStatus();
-  for (at::Tensor master : optimizer_.masters()) {
-    COHORT_RETURN_IF_ERROR(collective.Broadcast(master, 0, absl::StrCat("weights of the ", name_)));
+  at::Tensor steps = at::full({1}, optimizer_.steps(), at::kLong);
+  COHORT_RETURN_IF_ERROR(collective.Broadcast(steps, 0, absl::StrCat("updates of the ", name_)));
+  std::vector<at::Tensor> state = optimizer_.masters();
+  if (steps.item<int64_t>() > 0) {  // before the first one all moments are zero
+    for (const auto* moments : {&optimizer_.first_moments(), &optimizer_.second_moments()}) {
+      state.insert(state.end(), moments->begin(), moments->end());
+    }
   }
-  optimizer_.Restored(optimizer_.steps());
+  for (at::Tensor& tensor : state) {
+    COHORT_RETURN_IF_ERROR(collective.Broadcast(tensor, 0, absl::StrCat("state of the ", name_)));
+  }
+  optimizer_.Restored(steps.item<int64_t>());
   return absl::OkStatus();
 }
 

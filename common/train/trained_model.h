@@ -41,7 +41,8 @@ class TrainedModel {
   // InternalError "non-finite gradient" leaves the weights as they are; `after` says after what.
   absl::StatusOr<Applied> Apply(int64_t planned, const std::string& after);
 
-  // Makes every rank's weights those of rank 0.
+  // Makes every rank's weights and optimizer state those of rank 0, which may have read a
+  // checkpoint.
   absl::Status Sync(Collective& collective);
 
   CausalLm& model() const { return *model_; }

@@ -126,6 +126,13 @@ void Trainer::Restore(int64_t batches, double kl_coef) {
 }
 
 absl::Status Trainer::SyncWeights() try {
+  if (collective_->world_size() > 1) {
+    at::Tensor progress = at::zeros({2}, at::kDouble);  // whole numbers up to 2^53
+    progress[0] = static_cast<double>(batches_);
+    progress[1] = kl_.coef();
+    COHORT_RETURN_IF_ERROR(collective_->Broadcast(progress, 0, "progress of the run"));
+    Restore(static_cast<int64_t>(progress[0].item<double>()), progress[1].item<double>());
+  }
   COHORT_RETURN_IF_ERROR(policy_.Sync(*collective_));
   if (critic_ != nullptr) COHORT_RETURN_IF_ERROR(critic_->trained().Sync(*collective_));
   return process_ != nullptr ? process_->trained().Sync(*collective_) : absl::OkStatus();

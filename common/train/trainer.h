@@ -74,7 +74,8 @@ class Trainer {
   // (NonFiniteIn); its message names the rows.
   absl::StatusOr<StepReport> Step(absl::Span<const Group> groups, int64_t version);
 
-  // Makes every rank's weights those of rank 0. Once, before the first step.
+  // Makes every rank's weights, optimizers and progress those of rank 0, which alone reads
+  // checkpoints. Once, before the first step.
   absl::Status SyncWeights();
 
   // State that a checkpoint keeps.

@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include "common/base/file.h"
 #include "common/base/status_matchers.h"
 #include "common/collective/faulty_collective.h"
+#include "common/train/checkpoint.h"
 #include "common/train/non_finite.h"
 #include "common/train/train_runs.h"
 
@@ -80,6 +82,42 @@ TEST(Trainer, TwoRanksGiveTheSameWeightsAsOne) {
                 1e-9)
         << name;
   }
+}
+
+// As a learner is resumed whose other ranks do not see the run's folder.
+TEST(Trainer, ARankWithoutTheCheckpointContinuesWithThatOfRankZero) {
+  const std::vector<Group> groups = MakeGroups(4, 4);
+  const TemporaryFolder folder;
+  CheckpointStore store(folder.path(), 1);
+  {
+    const auto local = MakeLocalCollective();
+    const auto model = TinyTrainModel(at::kDouble);
+    Trainer trainer(TinyOptions(), model.get(), nullptr, local.get());
+    COHORT_ASSERT_OK(trainer.Step(groups, 0));
+    CheckpointState state;
+    state.step = 1;
+    state.optimizer_steps = trainer.optimizer().steps();
+    COHORT_ASSERT_OK(store.Save(*model, trainer.optimizer(), state));
+  }
+  std::vector<std::unique_ptr<CausalLm>> models(2);
+  std::vector<int64_t> updates(2), batches(2);
+  OnRanks(2, [&](int rank, Collective& collective) {
+    const auto index = static_cast<size_t>(rank);
+    models[index] = TinyTrainModel(at::kDouble);
+    Trainer trainer(TinyOptions(), models[index].get(), nullptr, &collective);
+    if (rank == 0) {
+      COHORT_ASSERT_OK(LoadCheckpoint(store.PathOf(1), models[index].get(), &trainer.optimizer()));
+      trainer.Restore(1, 0);
+    }
+    COHORT_ASSERT_OK(trainer.SyncWeights());
+    batches[index] = trainer.batches();
+    COHORT_ASSERT_OK(trainer.Step(groups, 1));
+    updates[index] = trainer.optimizer().steps();
+  });
+  EXPECT_THAT(batches, testing::Each(1));
+  EXPECT_EQ(updates[0], updates[1]);
+  // Its moments, too: the second update would differ otherwise.
+  EXPECT_EQ(WeightDifference(*models[0], *models[1]), 0);
 }
 
 TEST(EdgeCaseFullyMaskedBatch, ARankWithoutWorkTakesPartInEverything) {

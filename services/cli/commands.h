@@ -2,7 +2,8 @@
 // structures.
 //
 // Every function prints what it has to say and returns the exit status: 0 done, 1 failed (one line
-// on standard error says why), 130 and 143 stopped by Ctrl-C and SIGTERM.
+// on standard error says why), 128 + n stopped by signal n. Those of `train` and `sft` are those of
+// every program that trains (common/base/exit_code.h).
 #pragma once
 
 #include <cstdint>
@@ -20,8 +21,8 @@ struct TrainArgs {
   std::vector<std::string> overrides;  // --set key=value
   std::optional<int> workers;          // --workers N: rollout.workers
   std::string out;                     // --out DIR: run.out; empty: as configured
-  bool resume = false;
-  std::string self;  // this program's path: the other programs lie beside it
+  std::string resume;  // --resume[=auto], as common/run_folder/run_folder.h reads it
+  std::string self;    // this program's path: the other programs lie beside it
 };
 int RunTrain(const TrainArgs& args);
 
@@ -109,9 +110,9 @@ struct SftArgs {
   std::string config;
   std::vector<std::string> overrides;
   std::string out;
-  bool resume = false;
-  int rank = 0;       // above 0: started by rank 0
-  std::string store;  // HOST:PORT where ranks meet
+  std::string resume;  // --resume[=auto]
+  int rank = 0;        // above 0: started by rank 0
+  std::string store;   // HOST:PORT where ranks meet
   std::string self;
 };
 int RunSft(const SftArgs& args);

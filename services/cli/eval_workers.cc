@@ -14,10 +14,10 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/config/config.h"
+#include "common/run_folder/run_folder.h"
+#include "common/supervise/supervisor.h"
 #include "common/telemetry/metric_names.h"
 #include "common/wire/group_file.h"
-#include "services/cli/run_folder.h"
-#include "services/cli/supervisor.h"
 
 namespace cohort {
 namespace {

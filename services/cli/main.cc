@@ -27,6 +27,11 @@ void AddConfigOptions(CLI::App* command, std::string* config, std::vector<std::s
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
+void AddResume(CLI::App* command, std::string* resume) {
+  command->add_flag("--resume", *resume,
+                    "Continue the run that is in the folder; --resume=auto: or start one there");
+}
+
 void AddCompute(CLI::App* command, std::string* dtype, std::string* device, int* threads) {
   command->add_option("--dtype", *dtype, "auto, fp32 or bf16")->capture_default_str();
   command->add_option("--device", *device, "auto, cpu or cuda")->capture_default_str();
@@ -43,7 +48,7 @@ void AddTrain(CLI::App* app, const std::string& self, Action* action) {
   AddConfigOptions(command, &args->config, &args->overrides);
   command->add_option("--workers", args->workers, "Rollout workers (rollout.workers)");
   command->add_option("--out", args->out, "The run's folder (run.out)")->type_name("DIR");
-  command->add_flag("--resume", args->resume, "Continue the run that is in the folder");
+  AddResume(command, &args->resume);
   command->callback([=] { *action = [args] { return RunTrain(*args); }; });
 }
 
@@ -172,7 +177,7 @@ void AddSft(CLI::App* app, const std::string& self, Action* action) {
   CLI::App* command = app->add_subcommand("sft", "Supervised fine-tuning on written-out responses");
   AddConfigOptions(command, &args->config, &args->overrides);
   command->add_option("--out", args->out, "The run's folder (run.out)")->type_name("DIR");
-  command->add_flag("--resume", args->resume, "Continue the run that is in the folder");
+  AddResume(command, &args->resume);
   command->add_option("--rank", args->rank, "Used by rank 0 to start the others")->group("");
   command->add_option("--store", args->store, "Where ranks meet")->group("");
   command->callback([=] { *action = [args] { return RunSft(*args); }; });

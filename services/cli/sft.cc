@@ -6,15 +6,17 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/cpu_count.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/run_folder/run_folder.h"
+#include "common/supervise/stop_watcher.h"
+#include "common/supervise/supervisor.h"
 #include "common/telemetry/metric_names.h"
 #include "services/cli/commands.h"
 #include "services/cli/free_port.h"
 #include "services/cli/progress.h"
-#include "services/cli/run_folder.h"
 #include "services/cli/sft_run.h"
-#include "services/cli/supervisor.h"
 
 namespace cohort {
 namespace {
@@ -38,7 +40,7 @@ absl::Status StartRanks(const SftArgs& args, const v1::RunConfig& config, const 
                  "--config", absl::StrCat(out, "/", metric::kConfigFile),
                  "--rank",   absl::StrCat(rank),
                  "--store",  store};
-    if (args.resume) spec.argv.push_back("--resume");
+    if (!args.resume.empty()) spec.argv.push_back("--resume=auto");  // rank 0 has looked already
     spec.environment = {{"OMP_WAIT_POLICY", "passive"},
                         {"OMP_NUM_THREADS", absl::StrCat(config.learner().threads())}};
     spec.log_path = absl::StrCat(out, "/", metric::kLogFolder, "/", spec.name, ".log");
@@ -69,37 +71,41 @@ void ShowSummary(const v1::RunConfig& config) {
             << config.run().out() << std::endl;
 }
 
-int RunRankZero(const SftArgs& args, v1::RunConfig config) {
-  const absl::StatusOr<RunFolderLock> lock = PrepareRunFolder(config, args.resume);
-  if (!lock.ok()) return Fail("sft", lock.status());
+// The other ranks are forked already: from here on this process may have threads.
+absl::Status RunWatched(SftRunOptions* options) {
+  StopSignal signals;
+  StopWatcher watcher(&signals, [](int) {});
+  watcher.SetGrace(absl::Seconds(options->config.run().stop_grace_seconds()));
+  options->stop_signal = [&watcher] { return watcher.signal(); };
+  return RunSftRank(*options);
+}
+
+int RunRankZero(const SftArgs& args, ResumeMode resume, v1::RunConfig config) {
+  const absl::StatusOr<RunLock> lock = PrepareRunFolder(config, resume, "cohort sft");
+  if (!lock.ok()) return EndOfProgram("cohort sft", lock.status());
   SignalGate gate;
   Supervisor supervisor;
   SftRunOptions options;
   if (config.learner().ranks() > 1) {
     const absl::StatusOr<int> port = FreePort();
-    if (!port.ok()) return Fail("sft", port.status());
+    if (!port.ok()) return EndOfProgram("cohort sft", port.status());
     options.store = absl::StrCat("127.0.0.1:", *port);
     const absl::Status started = StartRanks(args, config, options.store, &supervisor);
-    if (!started.ok()) return Fail("sft", started);
+    if (!started.ok()) return EndOfProgram("cohort sft", started);
   }
-  int signal = 0;
-  options.stopped = [&] {
-    const int next = gate.Wait(absl::ZeroDuration());
-    if (SignalGate::IsStop(next)) signal = next;
-    return signal != 0;
-  };
-  options.resume = args.resume;
+  options.resume = resume != ResumeMode::kNew;
   options.config = config;
-  const absl::Status status = RunSftRank(options);
+  const absl::Status status = RunWatched(&options);
   supervisor.Stop(supervisor.Running(), kRankGrace, &gate);
-  if (!status.ok()) {
-    return Fail("sft",
-                absl::Status(status.code(), absl::StrCat(status.message(), LastWords(config))));
-  }
-  if (signal != 0) {
+  if (const int signal = SignalOfExit(ExitCodeOf(status)); signal != 0) {
     std::cout << "stopped; continue with: cohort sft -c " << config.run().out() << "/"
               << metric::kConfigFile << " --resume" << std::endl;
-    return 128 + signal;
+    WriteTerminationReason(absl::StrCat("cohort sft: ", std::string(status.message())));
+    return ExitOfSignal(signal);
+  }
+  if (!status.ok()) {
+    return EndOfProgram("cohort sft", WithText(status, absl::StrCat(std::string(status.message()),
+                                                                    LastWords(config))));
   }
   ShowSummary(config);
   return 0;
@@ -108,18 +114,20 @@ int RunRankZero(const SftArgs& args, v1::RunConfig config) {
 }  // namespace
 
 int RunSft(const SftArgs& args) {
+  const absl::StatusOr<ResumeMode> resume = ParseResume(args.resume);
+  if (!resume.ok()) return EndOfProgram("cohort sft", BadSetup(resume.status()));
   absl::StatusOr<v1::RunConfig> config = LoadResolvedConfig(args.config, args.overrides);
-  if (!config.ok()) return Fail("sft", config.status());
+  if (!config.ok()) return EndOfProgram("cohort sft", BadInput(config.status()));
   if (!args.out.empty()) config->mutable_run()->set_out(args.out);
   ShareCores(&*config);
-  if (args.rank == 0) return RunRankZero(args, *std::move(config));
+  if (args.rank == 0) return RunRankZero(args, *resume, *std::move(config));
   SftRunOptions options;
   options.config = *std::move(config);
   options.rank = args.rank;
   options.store = args.store;
-  options.resume = args.resume;
+  options.resume = *resume != ResumeMode::kNew;
   const absl::Status status = RunSftRank(options);
-  return status.ok() ? 0 : Fail("sft", status);
+  return EndOfProgram("cohort sft", status);
 }
 
 }  // namespace cohort

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/status_macros.h"
@@ -139,7 +140,7 @@ class SftRun {
   absl::Status Run() {
     COHORT_RETURN_IF_ERROR(Prepare());
     const absl::Status status = Train();
-    if (!status.ok()) collective_->Abort();
+    if (!status.ok() && stopped_by_ == 0) collective_->Abort();
     return status;
   }
 
@@ -184,18 +185,19 @@ class SftRun {
   std::unique_ptr<TensorBoardWriter> tensorboard_;
   Totals totals_;
   int64_t saved_step_ = 0;
+  int stopped_by_ = 0;    // signal that ended the run before its last step
   double accuracy_ = -1;  // of the last evaluation; below 0: none
   absl::Time last_said_ = absl::InfinitePast();
 };
 
 absl::Status SftRun::Prepare() {
   COHORT_RETURN_IF_ERROR(SetComputeThreads(config_.learner().threads()));
-  COHORT_RETURN_IF_ERROR(LoadModel());
+  COHORT_RETURN_IF_ERROR(BadInput(LoadModel()));
   COHORT_RETURN_IF_ERROR(MeetRanks());
   trainer_ = std::make_unique<SftTrainer>(MakeOptions(config_), model_.get(), collective_.get());
   COHORT_RETURN_IF_ERROR(OpenCheckpoints());
   COHORT_RETURN_IF_ERROR(trainer_->SyncWeights());
-  COHORT_RETURN_IF_ERROR(OpenData());
+  COHORT_RETURN_IF_ERROR(BadInput(OpenData()));
   return first_rank_ ? OpenReports() : absl::OkStatus();
 }
 
@@ -248,16 +250,17 @@ absl::Status SftRun::OpenCheckpoints() {
   if (!options_.resume) return absl::OkStatus();
   const absl::StatusOr<std::string> newest = checkpoints_->Newest();
   if (!newest.ok()) return absl::OkStatus();  // it was stopped before its first checkpoint
-  COHORT_ASSIGN_OR_RETURN(const CheckpointState state,
-                          LoadCheckpoint(*newest, model_.get(), &trainer_->optimizer()));
-  if (state.config_hash != HashOfFields(semantic_)) {
-    return absl::FailedPreconditionError(
+  const absl::StatusOr<CheckpointState> state =
+      LoadCheckpoint(*newest, model_.get(), &trainer_->optimizer());
+  if (!state.ok()) return BadInput(state.status());
+  if (state->config_hash != HashOfFields(semantic_)) {
+    return BadSetup(absl::FailedPreconditionError(
         absl::StrCat(*newest,
                      " was written under another configuration; resume with the run's "
-                     "own config.yaml or start a new run with --out"));
+                     "own config.yaml or start a new run with --out")));
   }
-  totals_.Read(json::parse(state.extra_json, nullptr, false));
-  saved_step_ = state.step;
+  totals_.Read(json::parse(state->extra_json, nullptr, false));
+  saved_step_ = state->step;
   accuracy_ = totals_.after;
   return absl::OkStatus();
 }
@@ -294,7 +297,7 @@ absl::Status SftRun::OpenData() {
 }
 
 absl::Status SftRun::OpenReports() {
-  const int64_t keep = options_.resume ? step() : -1;
+  const int64_t keep = step() > 0 ? step() : -1;
   COHORT_ASSIGN_OR_RETURN(metrics_, JsonlWriter::Resume(OutPath(metric::kMetricsFile), keep));
   if (config_.log().tensorboard()) {
     COHORT_ASSIGN_OR_RETURN(tensorboard_,
@@ -334,7 +337,8 @@ absl::StatusOr<std::vector<Group>> SftRun::Batch(int64_t step) {
 absl::StatusOr<bool> SftRun::Continue() {
   const double goal = config_.sft().stop_accuracy();
   bool go = step() < config_.run().steps() && !(goal > 0 && accuracy_ >= goal);
-  if (go && first_rank_ && options_.stopped && options_.stopped()) go = false;
+  if (go && first_rank_ && options_.stop_signal) stopped_by_ = options_.stop_signal();
+  go = go && stopped_by_ == 0;
   std::string command(1, go ? 'g' : 's');
   COHORT_RETURN_IF_ERROR(collective_->BroadcastBytes(command, 0, "command of rank 0"));
   return command == "g";
@@ -348,6 +352,9 @@ absl::Status SftRun::Train() {
     totals_.before = accuracy_;
     COHORT_RETURN_IF_ERROR(Report(std::move(row)));
   }
+  if (first_rank_ && step() > 0 && step() >= config_.run().steps()) {
+    std::cout << "the run was complete already; to go on, raise run.steps" << std::endl;
+  }
   while (true) {
     COHORT_ASSIGN_OR_RETURN(const bool go, Continue());
     if (!go) break;
@@ -355,13 +362,17 @@ absl::Status SftRun::Train() {
   }
   if (!first_rank_) return absl::OkStatus();
   if (step() > saved_step_) COHORT_RETURN_IF_ERROR(SaveCheckpoint());
-  return WriteSummary();
+  COHORT_RETURN_IF_ERROR(WriteSummary());
+  if (stopped_by_ == 0) return absl::OkStatus();
+  return StoppedBySignal(stopped_by_, absl::StrCat("stopped by signal ", stopped_by_, " at step ",
+                                                   step(), " of ", config_.run().steps()));
 }
 
 absl::Status SftRun::OneStep() {
   const absl::Time start = absl::Now();
-  COHORT_ASSIGN_OR_RETURN(const std::vector<Group> batch, Batch(step()));
-  COHORT_ASSIGN_OR_RETURN(const SftReport report, trainer_->Step(batch));
+  const absl::StatusOr<std::vector<Group>> batch = Batch(step());
+  if (!batch.ok()) return BadInput(batch.status());
+  COHORT_ASSIGN_OR_RETURN(const SftReport report, trainer_->Step(*batch));
   if (!first_rank_) return absl::OkStatus();
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
   if (step() == 1) totals_.loss_first = report.loss;

@@ -18,11 +18,12 @@ struct SftRunOptions {
   int rank = 0;
   std::string store;  // HOST:PORT where ranks meet; not needed by one rank
   bool resume = false;
-  // Asked by rank 0 before every step: true ends the run after a checkpoint.
-  std::function<bool()> stopped = nullptr;
+  // Asked by rank 0 before every step: a signal's number ends the run after a checkpoint; 0: none.
+  std::function<int()> stop_signal = nullptr;
 };
 
-// OK: complete, stopped by sft.stop_accuracy, or by `stopped`.
+// OK: complete, or ended by sft.stop_accuracy. Rank 0: StoppedBySignal (exit_code.h) after
+// `stop_signal` ended it.
 absl::Status RunSftRank(const SftRunOptions& options);
 
 }  // namespace cohort

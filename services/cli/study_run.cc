@@ -13,10 +13,10 @@
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/run_folder/run_folder.h"
+#include "common/supervise/supervisor.h"
 #include "common/telemetry/metric_names.h"
 #include "services/cli/progress.h"
-#include "services/cli/run_folder.h"
-#include "services/cli/supervisor.h"
 
 namespace cohort {
 namespace {

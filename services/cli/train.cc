@@ -23,18 +23,22 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/base/cpu_count.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/run_folder/run_folder.h"
 #include "common/telemetry/metric_names.h"
 #include "services/cli/free_port.h"
 #include "services/cli/progress.h"
-#include "services/cli/run_folder.h"
 
 namespace cohort {
 namespace {
 
 constexpr absl::Duration kTick = absl::Milliseconds(100);
-constexpr absl::Duration kLearnerGrace = absl::Seconds(25);  // it may be writing a checkpoint
+// Where nobody asked for the end: the learner may be writing a checkpoint.
+constexpr absl::Duration kFailureGrace = absl::Minutes(10);
+constexpr absl::Duration kBeyondGrace = absl::Seconds(5);  // the learner ends itself by then
+constexpr absl::Duration kRankGrace = absl::Seconds(20);   // once rank 0 has ended
 constexpr absl::Duration kWorkerGrace = absl::Seconds(8);
 constexpr int kLogLines = 20;
 // A worker that ended in order was sent away by a learner that is ending too, as a rule.
@@ -62,9 +66,10 @@ int TerminalWidth() {
 // One run from the first fork to the summary.
 class TrainRun {
  public:
-  TrainRun(v1::RunConfig config, const TrainArgs& args, const RestartPolicy::Options& restarts)
+  TrainRun(v1::RunConfig config, const TrainArgs& args, ResumeMode resume,
+           const RestartPolicy::Options& restarts)
       : config_(std::move(config)),
-        resume_(args.resume),
+        resume_(resume),
         program_folder_(std::filesystem::path(args.self).parent_path().string()),
         gpus_(VisibleGpus(config_)),
         view_(&std::cout, config_.run().steps(), TerminalWidth()),
@@ -97,15 +102,17 @@ class TrainRun {
   absl::Status HandleWorkerExit(const ChildExit& exit);
   absl::Status LeaveOut(const ChildExit& exit);
   std::string WhatItSaid(const ChildExit& exit) const;
+  absl::Status FailureOf(const ChildExit& exit) const;
   absl::Status Step();  // one turn of the loop
   void ShowMetrics();
   void ShowSummary();
-  void StopAll();
+  void StopAll(absl::Duration grace);
   int StopOnSignal(int signal);
-  int Failed(const absl::Status& status);
+  int Failed(absl::Status status);
+  int Complete();
 
   const v1::RunConfig config_;
-  const bool resume_;
+  const ResumeMode resume_;
   const std::string program_folder_;
   const std::vector<std::string> gpus_;
 
@@ -162,7 +169,7 @@ ChildSpec TrainRun::LearnerSpec(int rank, const std::string& store) const {
                absl::StrCat(ranks),
                "--store",
                store};
-  if (resume_) spec.argv.push_back("--resume");
+  if (resume_ != ResumeMode::kNew) spec.argv.push_back(ResumeFlag(resume_));
   int threads = config_.learner().threads();
   if (threads == 0 && ranks > 1) threads = std::max(1, UsableCpus() / ranks);
   spec.environment = Environment(threads, rank);
@@ -214,12 +221,21 @@ std::string TrainRun::WhatItSaid(const ChildExit& exit) const {
   return absl::StrCat("; its log ", log, " ends with\n", LastLines(log, kLogLines));
 }
 
+// Ends this program with the learner's own code.
+absl::Status TrainRun::FailureOf(const ChildExit& exit) const {
+  const std::string message = absl::StrCat(exit.name, " ", exit.Describe(), WhatItSaid(exit));
+  if (exit.code() == kExitBadSetup) return BadSetup(absl::FailedPreconditionError(message));
+  const int signal = SignalOfExit(exit.code());
+  return signal != 0 ? StoppedBySignal(signal, message) : absl::UnavailableError(message);
+}
+
 absl::Status TrainRun::HandleWorkerExit(const ChildExit& exit) {
   Worker& worker = workers_[exit.name];
   if (exit.ok()) {
     worker.restart_at = absl::Now() + kSentAway;
     return absl::OkStatus();
   }
+  if (exit.code() == kExitBadSetup) return LeaveOut(exit);
   const std::optional<absl::Duration> wait = worker.policy.OnExit(exit.alive);
   if (!wait) return LeaveOut(exit);
   worker.restart_at = absl::Now() + *wait;
@@ -233,9 +249,13 @@ absl::Status TrainRun::LeaveOut(const ChildExit& exit) {
   workers_[exit.name].left_out = true;
   const auto left = std::count_if(workers_.begin(), workers_.end(),
                                   [](const auto& entry) { return !entry.second.left_out; });
-  const std::string what = absl::StrCat(exit.name, " ", exit.Describe(), " again and again");
+  const bool for_good = exit.code() == kExitBadSetup;
+  const std::string what =
+      absl::StrCat(exit.name, " ", exit.Describe(), for_good ? "" : " again and again");
   if (left == 0) {
-    return absl::UnavailableError(absl::StrCat(what, ", no worker is left", WhatItSaid(exit)));
+    const absl::Status status =
+        absl::UnavailableError(absl::StrCat(what, ", no worker is left", WhatItSaid(exit)));
+    return for_good ? BadSetup(status) : status;
   }
   view_.Say(absl::StrCat(what, ", going on with ", left, " of ", workers_.size(), " workers",
                          WhatItSaid(exit)));
@@ -260,7 +280,7 @@ absl::Status TrainRun::HandleExit(const ChildExit& exit) {
     ++ranks_done_;
     return absl::OkStatus();
   }
-  return absl::UnavailableError(absl::StrCat(exit.name, " ", exit.Describe(), WhatItSaid(exit)));
+  return FailureOf(exit);
 }
 
 void TrainRun::ShowMetrics() {
@@ -277,29 +297,56 @@ absl::Status TrainRun::Step() {
   return absl::OkStatus();
 }
 
-// The learner first: it finishes what it does and sends the workers away.
-void TrainRun::StopAll() {
-  if (!supervisor_.Stop(LearnerNames(), kLearnerGrace, &gate_)) {
-    view_.Say("the learner did not stop in time and was killed");
-  }
-  supervisor_.Stop(WorkerNames(), kWorkerGrace, &gate_);
+// Rank 0 first: it finishes what it does, saves it, ends the other ranks and sends the workers
+// away. `grace` zero: as long as it takes. A second stop ends all at once.
+void TrainRun::StopAll(absl::Duration grace) {
+  const absl::Duration limit =
+      grace > absl::ZeroDuration() ? grace + kBeyondGrace : absl::InfiniteDuration();
+  const bool in_order = supervisor_.Stop({"learner-0"}, limit, &gate_);
+  if (!in_order)
+    view_.Say("the learner was ended at once; what came after its last checkpoint is lost");
+  supervisor_.Stop(LearnerNames(), in_order ? kRankGrace : absl::ZeroDuration(), &gate_);
+  supervisor_.Stop(WorkerNames(), in_order ? kWorkerGrace : absl::ZeroDuration(), &gate_);
 }
 
+// Rank 0 decides what became of the run: it may have been done already, or could not save it.
 int TrainRun::StopOnSignal(int signal) {
   view_.Say("stopping (once more: at once)");
-  StopAll();
+  StopAll(absl::Seconds(config_.run().stop_grace_seconds()));
+  const std::optional<ChildExit> exit = supervisor_.ExitOf("learner-0");
+  if (exit && exit->ok()) return Complete();
   ShowMetrics();
   view_.Done();
+  if (exit && (exit->code() == kExitFailed || exit->code() == kExitBadSetup)) {
+    return EndOfProgram("cohort train", FailureOf(*exit));
+  }
   std::cout << "stopped; continue with: cohort train -c " << OutPath(metric::kConfigFile)
             << " --resume" << std::endl;
-  return 128 + signal;
+  WriteTerminationReason(absl::StrCat("cohort train: stopped by signal ", signal));
+  return ExitOfSignal(signal);
 }
 
-int TrainRun::Failed(const absl::Status& status) {
+int TrainRun::Failed(absl::Status status) {
   ShowMetrics();
-  StopAll();
+  StopAll(kFailureGrace);
   view_.Done();
-  return Fail("train", status);
+  for (const std::string& name : LearnerNames()) {
+    const std::optional<ChildExit> exit = supervisor_.ExitOf(name);
+    if (!IsBadSetup(status) && exit && exit->code() == kExitBadSetup) status = FailureOf(*exit);
+  }
+  return EndOfProgram("cohort train", status);
+}
+
+int TrainRun::Complete() {
+  supervisor_.Stop(WorkerNames(), kWorkerGrace, &gate_);
+  ShowMetrics();
+  // One that trains writes down where it listens.
+  if (!ReadFile(OutPath(metric::kAddressFile)).ok()) {
+    view_.Say("the run was complete already; to go on, raise run.steps");
+  }
+  view_.Done();
+  ShowSummary();
+  return kExitDone;
 }
 
 void TrainRun::ShowSummary() {
@@ -310,8 +357,9 @@ void TrainRun::ShowSummary() {
 }
 
 int TrainRun::Run() {
-  const absl::StatusOr<RunFolderLock> lock = PrepareRunFolder(config_, resume_);
-  if (!lock.ok()) return Fail("train", lock.status());
+  // The learner takes the folder's lock for as long as it trains.
+  const absl::Status prepared = PrepareRunFolder(config_, resume_, "cohort train").status();
+  if (!prepared.ok()) return EndOfProgram("cohort train", prepared);
   view_.Say(absl::StrCat("run ", config_.run().name(), ": ", config_.run().steps(), " steps in ",
                          config_.run().out()));
   absl::Status status = StartLearner();
@@ -322,11 +370,7 @@ int TrainRun::Run() {
     status = Step();
   }
   if (!status.ok()) return Failed(status);
-  supervisor_.Stop(WorkerNames(), kWorkerGrace, &gate_);
-  ShowMetrics();
-  view_.Done();
-  ShowSummary();
-  return 0;
+  return Complete();
 }
 
 }  // namespace
@@ -336,13 +380,15 @@ int RunTrain(const TrainArgs& args) { return RunTrain(args, RestartPolicy::Optio
 int RunTrain(const TrainArgs& args, const RestartPolicy::Options& restarts) {
   std::vector<std::string> overrides = args.overrides;
   if (args.workers) overrides.push_back(absl::StrCat("rollout.workers=", *args.workers));
+  const absl::StatusOr<ResumeMode> resume = ParseResume(args.resume);
+  if (!resume.ok()) return EndOfProgram("cohort train", BadSetup(resume.status()));
   absl::StatusOr<v1::RunConfig> config = LoadResolvedConfig(args.config, overrides);
-  if (!config.ok()) return Fail("train", config.status());
+  if (!config.ok()) return EndOfProgram("cohort train", BadInput(config.status()));
   if (!args.out.empty()) config->mutable_run()->set_out(args.out);
   for (const std::string& warning : ConfigWarnings(*config)) {
     std::cerr << "warning: " << warning << std::endl;
   }
-  return TrainRun(*std::move(config), args, restarts).Run();
+  return TrainRun(*std::move(config), args, *resume, restarts).Run();
 }
 
 }  // namespace cohort

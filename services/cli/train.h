@@ -1,8 +1,8 @@
 // `cohort train` with another patience with workers than the command has: for tests.
 #pragma once
 
+#include "common/supervise/supervisor.h"
 #include "services/cli/commands.h"
-#include "services/cli/supervisor.h"
 
 namespace cohort {
 

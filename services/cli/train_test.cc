@@ -11,6 +11,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
 
@@ -60,7 +61,7 @@ class TrainTest : public testing::Test {
     args.config = Path("run.yaml");
     args.overrides = std::move(overrides);
     args.out = Path("run");
-    args.resume = resume;
+    if (resume) args.resume = "true";
     args.self = Path("cohort");
     testing::internal::CaptureStdout();
     testing::internal::CaptureStderr();
@@ -187,7 +188,7 @@ TEST_F(TrainTest, EveryRankIsStartedAndTheDeathOfOneEndsTheRun) {
 TEST_F(TrainTest, CtrlCStopsTheLearnerFirstAndSaysHowToContinue) {
   Script("cohort-rollout", absl::StrCat("trap 'echo worker >> $D/order; exit 0' TERM\n",
                                         kRecordWorker, "while :; do sleep 0.02; done"));
-  Learner(absl::StrCat("trap 'echo learner >> $D/order; exit 0' TERM\n", kWaitForWorkers,
+  Learner(absl::StrCat("trap 'echo learner >> $D/order; exit 143' TERM\n", kWaitForWorkers,
                        "kill -INT $PPID\nwhile :; do sleep 0.02; done"));
   const Outcome outcome = Train();
   EXPECT_EQ(outcome.exit, 130);
@@ -195,11 +196,97 @@ TEST_F(TrainTest, CtrlCStopsTheLearnerFirstAndSaysHowToContinue) {
   EXPECT_THAT(outcome.out, HasSubstr("--resume"));
 }
 
+// ---- the exit codes of the learner and the workers, and what the whole makes of them ----
+
+TEST_F(TrainTest, AnErrorThatNoOtherTryMendsIsPassedOn) {
+  Learner("echo 'cohort-learner: model.path: nothing there' >&2\nexit 42");
+  EXPECT_EQ(Train().exit, kExitBadSetup);
+}
+
+TEST_F(TrainTest, OfSeveralRanksTheOneThatNamesABadSetupDecides) {
+  Learner(
+      "[ \"$6\" = 0 ] && trap 'exit 42' TERM && touch $D/armed && while :; do sleep 0.02; done\n"
+      "until [ -e $D/armed ]; do sleep 0.02; done\nexit 1");
+  EXPECT_EQ(Train({"learner.ranks=2"}).exit, kExitBadSetup);
+}
+
+TEST_F(TrainTest, ALearnerThatSomebodyElseStoppedIsNoSuccess) {
+  Learner("echo 'cohort-learner: stopped by signal 15 at step 1 of 2' >&2\nexit 143");
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, ExitOfSignal(SIGTERM));
+  EXPECT_THAT(outcome.err, HasSubstr("stopped by signal 15 at step 1 of 2"));
+}
+
+TEST_F(TrainTest, AStopWhoseCheckpointFailsIsAFailureWithTheReason) {
+  Learner(
+      "trap 'echo cohort-learner: step 1 of 2 is done but not saved: disk full >&2; exit 1' TERM\n"
+      "kill -TERM $PPID\nwhile :; do sleep 0.02; done");
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, kExitFailed);
+  EXPECT_THAT(outcome.err, HasSubstr("done but not saved: disk full"));
+}
+
+TEST_F(TrainTest, AStopThatFindsTheRunDoneIsASuccess) {
+  Learner("trap 'exit 0' TERM\nkill -TERM $PPID\nwhile :; do sleep 0.02; done");
+  EXPECT_EQ(Train().exit, kExitDone);
+}
+
+TEST_F(TrainTest, AWorkerOfAnotherModelIsNotTriedAgain) {
+  Script("cohort-rollout",
+         absl::StrCat(kRecordWorker, "echo 'cohort-rollout: refused' >&2\nexit 42"));
+  Learner("trap 'exit 143' TERM\nwhile :; do sleep 0.02; done");
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, kExitBadSetup);
+  EXPECT_THAT(outcome.err, HasSubstr("ended with exit code 42, no worker is left"));
+  const std::string started = Read("worker.pids");
+  EXPECT_EQ(std::count(started.begin(), started.end(), '\n'), 2) << "one of them was tried again";
+}
+
+TEST_F(TrainTest, TheReasonOfTheEndIsToldToKubernetes) {
+  Write("termination-log", "");
+  setenv("COHORT_TERMINATION_LOG", Path("termination-log").c_str(), 1);
+  Learner("echo 'cohort-learner: model.path: nothing there' >&2\nexit 42");
+  EXPECT_EQ(Train().exit, kExitBadSetup);
+  unsetenv("COHORT_TERMINATION_LOG");
+  EXPECT_THAT(Read("termination-log"),
+              AllOf(HasSubstr("cohort train: learner-0 ended with exit code 42"),
+                    HasSubstr("model.path: nothing there")));
+}
+
+TEST_F(TrainTest, AStopThatManySignalsTellIsOneStop) {
+  // The terminal's Ctrl-C, and whoever forwards it.
+  Learner(
+      "trap 'sleep 0.3; echo saved >> $D/order; exit 143' TERM\n"
+      "kill -INT $PPID\nkill -TERM $PPID\nkill -HUP $PPID\nwhile :; do sleep 0.02; done");
+  const Outcome outcome = Train();
+  EXPECT_GE(outcome.exit, 128);
+  EXPECT_EQ(Read("order"), "saved\n");
+  EXPECT_THAT(outcome.out, Not(HasSubstr("ended at once")));
+}
+
+TEST_F(TrainTest, ALearnerThatDoesNotStopIsEndedWhenTheGraceIsOver) {
+  Learner("trap '' TERM\nkill -TERM $PPID\nwhile :; do sleep 0.02; done");
+  const Outcome outcome = Train({"run.stop_grace_seconds=0.1"});
+  EXPECT_EQ(outcome.exit, ExitOfSignal(SIGTERM));
+  EXPECT_THAT(outcome.out, HasSubstr("the learner was ended at once"));
+}
+
+TEST_F(TrainTest, RankZeroIsStoppedFirst) {
+  Learner(
+      "[ \"$6\" = 0 ] || { trap 'echo other >> $D/order; exit 143' TERM; touch $D/armed; "
+      "while :; do sleep 0.02; done; }\n"
+      "trap 'echo zero >> $D/order; exit 143' TERM\n"
+      "until [ -e $D/armed ]; do sleep 0.02; done\n"
+      "kill -TERM $PPID\nwhile :; do sleep 0.02; done");
+  EXPECT_EQ(Train({"learner.ranks=2"}).exit, ExitOfSignal(SIGTERM));
+  EXPECT_EQ(Read("order"), "zero\nother\n");
+}
+
 TEST_F(TrainTest, AFinishedRunIsNotOverwrittenButResumed) {
   Learner("echo '{\"step\":1,\"loss\":0}' >> $OUT/metrics.jsonl");
   EXPECT_EQ(Train().exit, 0);
   const Outcome again = Train();
-  EXPECT_EQ(again.exit, 1);
+  EXPECT_EQ(again.exit, kExitBadSetup);
   EXPECT_THAT(again.err, HasSubstr("already holds a run; continue it with --resume"));
   EXPECT_EQ(Train({"run.steps=9"}, /*resume=*/true).exit, 0);
   EXPECT_THAT(Read("learner.args"), HasSubstr("--resume"));
@@ -214,7 +301,7 @@ TEST_F(TrainTest, AMissingProgramIsNamed) {
 TEST_F(TrainTest, AMistakeInTheConfigurationStartsNothing) {
   Learner("exit 0");
   const Outcome outcome = Train({"rollout.group_sise=4"});
-  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_EQ(outcome.exit, kExitBadSetup);
   EXPECT_THAT(outcome.err, HasSubstr("did you mean 'rollout.group_size'?"));
   EXPECT_EQ(Read("learner.args"), "");
 }

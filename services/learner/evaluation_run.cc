@@ -8,13 +8,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/supervise/stop_watcher.h"
 #include "common/telemetry/metric_names.h"
 #include "common/wire/group_file.h"
 #include "services/learner/serving.h"
-#include "services/learner/stop_watcher.h"
 #include "services/learner/waiting.h"
 
 namespace cohort {
@@ -93,7 +94,7 @@ class Closing {
 
 absl::Status RunEvaluation(const LearnerArgs& args, StopSignal* stop) {
   Closing closing;
-  StopWatcher watcher(stop, [&] { closing.Close(); });
+  StopWatcher watcher(stop, [&](int) { closing.Close(); });
   COHORT_ASSIGN_OR_RETURN(const auto parts, StartEvaluation(args));
   COHORT_ASSIGN_OR_RETURN(const auto prompts,
                           PromptMaker::Create(parts->config, parts->tokenizer.get(),
@@ -120,7 +121,8 @@ absl::Status RunEvaluation(const LearnerArgs& args, StopSignal* stop) {
   closing.Set(nullptr);
   serving.Stop(groups.ok() ? "the evaluation is complete" : "the learner stops",
                groups.ok() ? kDrain : kDrainInAHurry);
-  return groups.status();
+  if (!watcher.stopping() || !absl::IsCancelled(groups.status())) return groups.status();
+  return StoppedBySignal(watcher.signal(), "the evaluation was stopped");
 }
 
 }  // namespace cohort

@@ -9,13 +9,13 @@
 #include "common/base/rng.h"
 #include "common/base/status_matchers.h"
 #include "common/rl/signals.h"
+#include "common/supervise/stop_watcher.h"
 #include "common/telemetry/metric_names.h"
 #include "services/learner/evaluation.h"
 #include "services/learner/prompt_feed.h"
 #include "services/learner/rank_channel.h"
 #include "services/learner/reporting.h"
 #include "services/learner/serving.h"
-#include "services/learner/stop_watcher.h"
 #include "services/learner/training_config.h"
 
 namespace cohort {

@@ -1,8 +1,11 @@
 #include "services/learner/rank_channel.h"
 
+#include <ATen/ATen.h>
+
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/wire/group_codec.h"
@@ -42,6 +45,28 @@ class Cursor {
  private:
   absl::string_view bytes_;
 };
+
+// Every rank says whether it was told to stop; each learns the first signal, 0: none.
+absl::StatusOr<int> AskForStops(Collective& collective, int own) {
+  at::Tensor signals = at::zeros({collective.world_size()}, at::kLong);
+  signals.data_ptr<int64_t>()[collective.rank()] = own;
+  COHORT_RETURN_IF_ERROR(collective.AllReduceSum(signals, "stops of the ranks"));
+  for (int rank = 0; rank < collective.world_size(); ++rank) {
+    const auto signal = static_cast<int>(signals.data_ptr<int64_t>()[rank]);
+    if (signal == 0) continue;
+    COHORT_LOG(INFO) << "rank " << rank << " was told to stop by signal " << signal;
+    return signal;
+  }
+  return 0;
+}
+
+absl::Status EndAs(int64_t exit_code) {
+  if (exit_code == kExitDone) return absl::OkStatus();
+  const int signal = SignalOfExit(static_cast<int>(exit_code));
+  if (signal != 0)
+    return StoppedBySignal(signal, absl::StrCat("rank 0 stopped by signal ", signal));
+  return absl::AbortedError("rank 0 ended the run before its last step; its log says why");
+}
 
 absl::Status Obey(const RankCommand& command, Trainer& trainer) {
   const absl::StatusOr<StepReport> report = trainer.Step(command.groups, command.version);
@@ -88,27 +113,31 @@ absl::StatusOr<RankCommand> DecodeCommand(absl::string_view bytes) {
   return command;
 }
 
-absl::Status SendCommand(Collective& collective, RankCommand::Kind kind, int64_t version,
-                         absl::Span<const Group> groups) {
-  if (collective.world_size() == 1) return absl::OkStatus();
+absl::StatusOr<int> SendCommand(Collective& collective, RankCommand::Kind kind, int64_t version,
+                                absl::Span<const Group> groups) {
+  if (collective.world_size() == 1) return 0;
   std::string bytes = EncodeCommand(kind, version, groups);
-  return collective.BroadcastBytes(bytes, 0, "command of rank 0");
+  COHORT_RETURN_IF_ERROR(collective.BroadcastBytes(bytes, 0, "command of rank 0"));
+  return kind == RankCommand::Kind::kStop ? 0 : AskForStops(collective, 0);
 }
 
-absl::Status FollowRankZero(Collective& collective, Trainer& trainer) {
-  const auto follow = [&]() -> absl::Status {
+absl::Status FollowRankZero(Collective& collective, Trainer& trainer,
+                            const std::function<int()>& stop_signal) {
+  const auto follow = [&]() -> absl::StatusOr<int64_t> {
     while (true) {
       std::string bytes;
       COHORT_RETURN_IF_ERROR(collective.BroadcastBytes(bytes, 0, "command of rank 0"));
       COHORT_ASSIGN_OR_RETURN(const RankCommand command, DecodeCommand(bytes));
-      if (command.kind == RankCommand::Kind::kStop) return absl::OkStatus();
-      if (command.kind == RankCommand::Kind::kWait) continue;
+      if (command.kind == RankCommand::Kind::kStop) return command.version;
+      COHORT_ASSIGN_OR_RETURN(const int stop, AskForStops(collective, stop_signal()));
+      if (stop != 0 || command.kind == RankCommand::Kind::kWait) continue;
       COHORT_RETURN_IF_ERROR(Obey(command, trainer));
     }
   };
-  const absl::Status status = follow();
-  if (!status.ok()) collective.Abort();
-  return status;
+  const absl::StatusOr<int64_t> exit_code = follow();
+  if (exit_code.ok()) return EndAs(*exit_code);
+  collective.Abort();
+  return exit_code.status();
 }
 
 }  // namespace cohort

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,7 @@ namespace cohort {
 struct RankCommand {
   enum class Kind : uint8_t { kTrain = 1, kStop = 2, kWait = 3 };  // kWait: for the next one
   Kind kind = Kind::kStop;
-  int64_t version = 0;        // kTrain: of the weights in the model
+  int64_t version = 0;        // kTrain: of the weights in the model; kStop: rank 0's exit code
   std::vector<Group> groups;  // kTrain
 };
 
@@ -26,12 +27,17 @@ std::string EncodeCommand(RankCommand::Kind kind, int64_t version, absl::Span<co
 // InvalidArgument: not what EncodeCommand wrote.
 absl::StatusOr<RankCommand> DecodeCommand(absl::string_view bytes);
 
-// Rank 0: sends a command to every other rank. Nothing to do in a world of one.
-absl::Status SendCommand(Collective& collective, RankCommand::Kind kind, int64_t version,
-                         absl::Span<const Group> groups);
+// Rank 0: sends a command to every other rank; nothing to do in a world of one. Returns the signal
+// that one of them was told to stop by, 0 as a rule: then none of them does what it was told, and
+// kStop is to follow. kStop itself gets no answer.
+absl::StatusOr<int> SendCommand(Collective& collective, RankCommand::Kind kind, int64_t version,
+                                absl::Span<const Group> groups);
 
 // Ranks above 0: obeys commands until told to stop or until something fails; then the collective is
-// aborted, so that the other ranks do not wait.
-absl::Status FollowRankZero(Collective& collective, Trainer& trainer);
+// aborted, so that the other ranks do not wait. Told to stop it ends as rank 0 does (exit_code.h):
+// OK only when the run is complete and saved. `stop_signal` gives the signal that this rank was
+// told to stop by, 0: none.
+absl::Status FollowRankZero(Collective& collective, Trainer& trainer,
+                            const std::function<int()>& stop_signal);
 
 }  // namespace cohort

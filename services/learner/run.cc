@@ -2,26 +2,31 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "absl/algorithm/container.h"
 #include "absl/base/thread_annotations.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/supervise/stop_watcher.h"
 #include "common/telemetry/flight_recorder.h"
+#include "common/telemetry/http_host.h"
 #include "common/telemetry/metric_names.h"
 #include "common/train/non_finite.h"
 #include "services/learner/evaluation_run.h"
 #include "services/learner/rank_channel.h"
 #include "services/learner/serving.h"
-#include "services/learner/stop_watcher.h"
 #include "services/learner/waiting.h"
 
 namespace cohort {
@@ -33,7 +38,10 @@ constexpr absl::Duration kPauseSlice = absl::Seconds(10);
 // A service may be restarted meanwhile, and steps without a verdict are short.
 constexpr absl::Duration kServiceMayBeAway = absl::Minutes(2);
 constexpr char kPhaseTrain[] = "train";  // in status; split by the step's report afterwards
-constexpr absl::Duration kRankZeroStops = absl::Seconds(30);  // after a signal to all ranks
+// After a stop: longer than a healthy rank takes to agree that a step is abandoned.
+constexpr absl::Duration kRankIsStuck = absl::Seconds(10);
+constexpr absl::Duration kLook = absl::Milliseconds(200);
+constexpr double kShareOfGrace = 0.5;  // the rest is for the checkpoint
 
 // Rank 0 from its first evaluation to the summary.
 class LearnerRun {
@@ -46,6 +54,10 @@ class LearnerRun {
   void Close() {
     if (serving_ != nullptr) serving_->dispatcher().Close();
   }
+  // After a stop, from another thread; returns once the run is finishing. A step that waits for a
+  // rank which hangs is given up, so that the steps before it are saved: at once when it has
+  // changed nothing yet, else when the grace (zero: none) runs out.
+  void GiveUpWhenStuck(absl::Duration grace);
 
  private:
   const v1::RunConfig& config() const { return parts_.config; }
@@ -56,13 +68,24 @@ class LearnerRun {
     return step() >= config().run().steps() ||
            (tokens > 0 && totals_.sampled_tokens >= static_cast<double>(tokens));
   }
-  bool stopping() const { return watcher_.stopping(); }
+  bool stopping() const { return signal() != 0; }
+  // Of this rank's stop or another one's; 0: none.
+  int signal() const { return watcher_.stopping() ? watcher_.signal() : stop_of_others_; }
   absl::Duration Patience() const {
     return absl::Seconds(config().learner().step_timeout_seconds());
   }
 
   absl::Status Train();
   absl::Status OneStep();
+  // As long as the result lives: what waits for other ranks may be given up while no update is
+  // made.
+  auto MayBeGivenUp() {
+    updates_before_ = parts_.trainer->updates();
+    return absl::MakeCleanup([this] { updates_before_ = -1; });
+  }
+  absl::Status TellRanksToStop(int exit_code);
+  absl::Status TellRanks(RankCommand::Kind kind, int64_t version, absl::Span<const Group> groups);
+  absl::StatusOr<DispatchBatch> WaitForBatch(absl::Time deadline);
   absl::StatusOr<DispatchBatch> TakeBatch();
   absl::StatusOr<DispatchBatch> Pause(const absl::Status& why);
   absl::StatusOr<StepReport> TrainOn(const DispatchBatch& batch);
@@ -71,10 +94,11 @@ class LearnerRun {
   absl::Status Evaluate(std::vector<EvalResult>* results);
   bool EvaluationDue() const;
   void KeepCheckpoint(const std::vector<EvalResult>& evaluation);
-  bool SaveCheckpoint();
+  absl::Status SaveCheckpoint();
   std::map<std::string, double> TakePhases(const StepReport* report);
   std::string ExtraState() const;
-  absl::Status Finish(const absl::Status& status);
+  absl::Status Finish(const absl::Status& trained);
+  absl::Status HowItEnded(const absl::Status& trained, const absl::Status& saved) const;
 
   const LearnerArgs args_;
   LearnerParts& parts_;
@@ -90,6 +114,12 @@ class LearnerRun {
   int64_t saved_step_ = 0;     // of the newest checkpoint
   bool weights_whole_ = true;  // false: a step failed after some of its updates
   bool ranks_follow_ = true;   // false: the collective is unusable
+  int stop_of_others_ = 0;     // signal of another rank's stop
+
+  // Read by GiveUpWhenStuck.
+  std::atomic<int64_t> updates_before_{-1};  // the exchange that runs; -1: none does
+  std::atomic<bool> given_up_{false};
+  absl::Notification finishing_;
 };
 
 absl::Status LearnerRun::Prepare() {
@@ -98,9 +128,10 @@ absl::Status LearnerRun::Prepare() {
     totals_ = RunTotals::FromJson(parts_.resumed->extra_json);
     saved_step_ = parts_.resumed->step;
   }
-  COHORT_ASSIGN_OR_RETURN(prompts_,
-                          PromptMaker::Create(config(), parts_.tokenizer.get(),
-                                              parts_.model->config().max_position_embeddings));
+  absl::StatusOr<std::unique_ptr<PromptMaker>> prompts = PromptMaker::Create(
+      config(), parts_.tokenizer.get(), parts_.model->config().max_position_embeddings);
+  if (!prompts.ok()) return BadInput(prompts.status());
+  prompts_ = *std::move(prompts);
   COHORT_ASSIGN_OR_RETURN(
       reporter_, RunReporter::Open(config(), parts_.out, parts_.tokenizer.get(), first_step));
   reporter_->registry()
@@ -118,6 +149,11 @@ absl::Status LearnerRun::Prepare() {
                                               &timer_, &log_);
   COHORT_RETURN_IF_ERROR(
       WriteFileAtomic(parts_.OutPath(metric::kConfigFile), PrintConfig(config())));
+  if (Complete()) {
+    COHORT_LOG(INFO) << "the run in " << parts_.out << " is complete already, at step " << step()
+                     << "; to go on, raise run.steps";
+    return absl::OkStatus();
+  }
   COHORT_RETURN_IF_ERROR(serving_->Publish(step()));
   serving_->Progress(step(), -1);
   return serving_->Start();
@@ -224,11 +260,9 @@ absl::Status LearnerRun::CheckVerdicts(const StepReport& report) {
 // On every rank. An error after the first update leaves weights that nobody may use.
 absl::StatusOr<StepReport> LearnerRun::TrainOn(const DispatchBatch& batch) {
   const int64_t version = step();
-  const absl::Status sent =
-      SendCommand(*parts_.collective, RankCommand::Kind::kTrain, version, batch.groups);
-  ranks_follow_ = sent.ok();
-  COHORT_RETURN_IF_ERROR(sent);
   const int64_t updates = parts_.trainer->updates();
+  const auto guard = MayBeGivenUp();
+  COHORT_RETURN_IF_ERROR(TellRanks(RankCommand::Kind::kTrain, version, batch.groups));
   absl::StatusOr<StepReport> report = parts_.trainer->Step(batch.groups, version);
   ranks_follow_ = report.ok() || absl::IsCancelled(report.status());
   if (report.ok()) return report;
@@ -239,11 +273,50 @@ absl::StatusOr<StepReport> LearnerRun::TrainOn(const DispatchBatch& batch) {
   return report;
 }
 
+// Cancelled: another rank was told to stop, and the run stops with it.
+absl::Status LearnerRun::TellRanks(RankCommand::Kind kind, int64_t version,
+                                   absl::Span<const Group> groups) {
+  const absl::StatusOr<int> stop = SendCommand(*parts_.collective, kind, version, groups);
+  ranks_follow_ = stop.ok();
+  COHORT_RETURN_IF_ERROR(stop.status());
+  stop_of_others_ = *stop;
+  return *stop == 0 ? absl::OkStatus() : absl::CancelledError("another rank was told to stop");
+}
+
+// Meanwhile the other ranks wait for a command: they hear from this one, and it from them.
+absl::StatusOr<DispatchBatch> LearnerRun::WaitForBatch(absl::Time deadline) {
+  const bool alone = parts_.collective->world_size() == 1;
+  while (true) {
+    const absl::Time slice = alone ? deadline : std::min(deadline, absl::Now() + kPauseSlice);
+    absl::StatusOr<DispatchBatch> batch = serving_->dispatcher().TakeBatch(step(), slice);
+    if (!absl::IsDeadlineExceeded(batch.status()) || slice == deadline) return batch;
+    const auto guard = MayBeGivenUp();
+    const absl::Status told = TellRanks(RankCommand::Kind::kWait, step(), {});
+    // Not to be taken for a batch that is not there yet.
+    if (absl::IsDeadlineExceeded(told)) return absl::UnavailableError(told.message());
+    COHORT_RETURN_IF_ERROR(told);
+  }
+}
+
+void LearnerRun::GiveUpWhenStuck(absl::Duration grace) {
+  if (parts_.collective->world_size() == 1) return;
+  const absl::Duration at_most =
+      grace > absl::ZeroDuration() ? grace * kShareOfGrace : absl::InfiniteDuration();
+  const absl::Time stopped = absl::Now();
+  while (!finishing_.WaitForNotificationWithTimeout(kLook)) {
+    const bool untouched = parts_.trainer->updates() == updates_before_;
+    if (absl::Now() - stopped < (untouched ? std::min(kRankIsStuck, at_most) : at_most)) continue;
+    COHORT_LOG(WARNING) << "the ranks do not come to the end of the step: giving it up";
+    given_up_ = true;
+    return parts_.collective->Abort();
+  }
+}
+
 absl::StatusOr<DispatchBatch> LearnerRun::TakeBatch() {
   timer_.Enter(metric::kPhaseWaitBatch);
   Dispatcher& dispatcher = serving_->dispatcher();
   absl::StatusOr<DispatchBatch> batch = WaitWhileGroupsArrive(
-      dispatcher, Patience(), [&](absl::Time d) { return dispatcher.TakeBatch(step(), d); });
+      dispatcher, Patience(), [&](absl::Time deadline) { return WaitForBatch(deadline); });
   const bool pauses = config().algorithm().filter().on_exhausted() == v1::EXHAUSTED_PAUSE;
   if (!absl::IsResourceExhausted(batch.status()) || !pauses) return batch;
   return Pause(batch.status());
@@ -253,7 +326,7 @@ absl::StatusOr<DispatchBatch> LearnerRun::TakeBatch() {
 // prompt is leased, and the run waits until it is stopped; resumed, it tries again. What was on its
 // way may still fill the batch.
 absl::StatusOr<DispatchBatch> LearnerRun::Pause(const absl::Status& why) {
-  if (step() > saved_step_) SaveCheckpoint();
+  if (step() > saved_step_) SaveCheckpoint().IgnoreError();  // Finish tries again
   const PhaseTimer::Scope phase(&timer_, kPhasePaused);
   const auto paused = [&](double on) {
     reporter_->registry().Gauge(metric::kLearnerPaused).Set(on);
@@ -271,9 +344,8 @@ absl::StatusOr<DispatchBatch> LearnerRun::Pause(const absl::Status& why) {
       return batch;
     }
     // The other ranks wait for a command, with a limit.
-    const absl::Status sent = SendCommand(*parts_.collective, RankCommand::Kind::kWait, step(), {});
-    ranks_follow_ = sent.ok();
-    COHORT_RETURN_IF_ERROR(sent);
+    const auto guard = MayBeGivenUp();
+    COHORT_RETURN_IF_ERROR(TellRanks(RankCommand::Kind::kWait, step(), {}));
   }
   return absl::CancelledError("stopped while paused");
 }
@@ -308,13 +380,13 @@ void LearnerRun::KeepCheckpoint(const std::vector<EvalResult>& evaluation) {
                       (best.step < 0 || evaluation[0].accuracy > best.score);
   const bool due = Complete() || (every > 0 && step() % every == 0);
   if (!due && !better) return;
-  if (!SaveCheckpoint() || !better) return;
+  // Training goes on without it; the next one is tried again.
+  if (!SaveCheckpoint().ok() || !better) return;
   const absl::Status marked = parts_.checkpoints->MarkBest(step(), evaluation[0].accuracy);
   if (!marked.ok()) COHORT_LOG(ERROR) << "best checkpoint: " << marked.message();
 }
 
-// Training goes on without it; the next one is tried again.
-bool LearnerRun::SaveCheckpoint() {
+absl::Status LearnerRun::SaveCheckpoint() {
   const PhaseTimer::Scope phase(&timer_, metric::kPhaseCheckpoint);
   CheckpointState state;
   state.step = step();
@@ -329,11 +401,12 @@ bool LearnerRun::SaveCheckpoint() {
   reporter_->CheckpointWritten(absl::ToDoubleSeconds(absl::Now() - start), status.ok());
   if (!status.ok()) {
     COHORT_LOG(ERROR) << "ALERT checkpoint_failed: step " << step() << ": " << status.message()
-                      << ". Training continues; the next checkpoint will be tried";
-    return false;
+                      << (Complete() ? ""
+                                     : ". Training continues; the next checkpoint will be tried");
+    return status;
   }
   saved_step_ = step();
-  return true;
+  return status;
 }
 
 std::string LearnerRun::ExtraState() const {
@@ -366,22 +439,53 @@ std::map<std::string, double> LearnerRun::TakePhases(const StepReport* report) {
 }
 
 absl::Status LearnerRun::Finish(const absl::Status& trained) {
+  finishing_.Notify();
   timer_.Enter(metric::kPhaseOther);
-  // What the signal cut short is not an error; its weights are those before the step.
-  absl::Status status = stopping() && absl::IsCancelled(trained) ? absl::OkStatus() : trained;
-  if (weights_whole_ && step() > saved_step_) SaveCheckpoint();
+  absl::Status saved;
+  if (weights_whole_ && step() > saved_step_) saved = SaveCheckpoint();
+  const absl::Status status = HowItEnded(trained, saved);
   absl::Status stopped;
   if (ranks_follow_) {
-    stopped = SendCommand(*parts_.collective, RankCommand::Kind::kStop, 0, {});
+    stopped = TellRanksToStop(ExitCodeOf(status));
   }
   if (!ranks_follow_ || !stopped.ok()) parts_.collective->Abort();
   absl::Status summary;
-  if (step() > 0 || status.ok()) summary = reporter_->WriteSummary(totals_, step());
+  if (step() > 0 || stopping() || status.ok()) {
+    summary = reporter_->WriteSummary(totals_, step());
+  }
   const bool in_a_hurry = stopping() || !status.ok();
-  serving_->Stop(Complete() ? "the run is complete" : "the learner stops",
+  serving_->Stop(status.ok() ? "the run is complete" : "the learner stops",
                  in_a_hurry ? absl::Seconds(3) : absl::Seconds(15));
   if (!status.ok()) return status;
   return stopped.ok() ? summary : stopped;
+}
+
+// The run is saved by now: a rank that hangs is not waited for.
+absl::Status LearnerRun::TellRanksToStop(int exit_code) {
+  if (parts_.collective->world_size() == 1) return absl::OkStatus();
+  absl::Notification told;
+  std::thread limit([&] {
+    if (!told.WaitForNotificationWithTimeout(kRankIsStuck)) parts_.collective->Abort();
+  });
+  const absl::Status sent =
+      SendCommand(*parts_.collective, RankCommand::Kind::kStop, exit_code, {}).status();
+  told.Notify();
+  limit.join();
+  return sent;
+}
+
+// What the signal cut short is not an error of its own; its weights are those before the step.
+absl::Status LearnerRun::HowItEnded(const absl::Status& trained, const absl::Status& saved) const {
+  const bool cut_short = stopping() && (absl::IsCancelled(trained) || given_up_) && weights_whole_;
+  if (!trained.ok() && !cut_short) return trained;
+  if (!saved.ok()) {
+    return WithText(saved, absl::StrCat("step ", step(), " of ", config().run().steps(),
+                                        " is done but not saved: ", std::string(saved.message())));
+  }
+  if (Complete()) return absl::OkStatus();
+  return StoppedBySignal(
+      signal(), absl::StrCat("stopped by signal ", signal(), " at step ", step(), " of ",
+                             config().run().steps(), step() > 0 ? ", which is saved" : ""));
 }
 
 // The run that a signal should close, while there is one.
@@ -392,10 +496,12 @@ class CurrentRun {
     run_ = run;
     if (closed_ && run_ != nullptr) run_->Close();
   }
-  void Close() {
+  void Close(absl::Duration grace) {
     absl::MutexLock lock(&mu_);
     closed_ = true;
-    if (run_ != nullptr) run_->Close();
+    if (run_ == nullptr) return;
+    run_->Close();
+    run_->GiveUpWhenStuck(grace);
   }
 
  private:
@@ -414,6 +520,12 @@ absl::Status RunRankZero(const LearnerArgs& args, LearnerParts* parts, const Sto
   return status;
 }
 
+[[noreturn]] void EndBeforeTheStart(int signal) {
+  _exit(EndOfProgram("cohort-learner",
+                     StoppedBySignal(signal, absl::StrCat("stopped by signal ", signal,
+                                                          " before the first step"))));
+}
+
 }  // namespace
 
 absl::Status RunLearner(const LearnerArgs& args, StopSignal* stop) {
@@ -421,24 +533,25 @@ absl::Status RunLearner(const LearnerArgs& args, StopSignal* stop) {
   const bool first = args.rank == 0;
   std::atomic<bool> cancelled{false};
   std::atomic<Collective*> collective{nullptr};  // set: started
-  absl::Notification followed;
+  std::atomic<double> grace_seconds{0};
   CurrentRun current;
   std::unique_ptr<LearnerParts> parts;
-  StopWatcher watcher(stop, [&] {
+  StopWatcher watcher(stop, [&](int signal) {
     // Nothing has been trained yet, and a peer may never come: no reason to wait.
-    if (collective == nullptr) _exit(0);
+    if (collective == nullptr) EndBeforeTheStart(signal);
     cancelled = true;
-    current.Close();
-    // Rank 0 tells the others when to stop; one that is gone tells nobody.
-    if (first || followed.WaitForNotificationWithTimeout(kRankZeroStops)) return;
-    collective.load()->Abort();
+    // Another rank tells rank 0, which tells it when to stop.
+    if (first) current.Close(absl::Seconds(grace_seconds.load()));
   });
   COHORT_ASSIGN_OR_RETURN(parts, StartLearner(args, [&] { return first && cancelled.load(); }));
+  grace_seconds = parts->config.run().stop_grace_seconds();
+  watcher.SetGrace(absl::Seconds(grace_seconds.load()));
   collective = parts->collective.get();
   if (first) return RunRankZero(args, parts.get(), &watcher, &current);
-  const absl::Status status = FollowRankZero(*parts->collective, *parts->trainer);
-  followed.Notify();
-  return status;
+  const absl::Status status =
+      FollowRankZero(*parts->collective, *parts->trainer, [&] { return watcher.signal(); });
+  if (status.ok() || !watcher.stopping()) return status;
+  return StoppedBySignal(watcher.signal(), std::string(status.message()));
 }
 
 }  // namespace cohort

@@ -13,7 +13,8 @@
 
 namespace cohort {
 
-// OK: the run is complete or was stopped by a signal.
+// OK: the run is complete and saved. What a signal stopped is StoppedBySignal (exit_code.h), on
+// every rank.
 absl::Status RunLearner(const LearnerArgs& args, StopSignal* stop);
 
 }  // namespace cohort

@@ -2,9 +2,11 @@
 
 #include <c10/core/GradMode.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/host_port.h"
@@ -20,11 +22,24 @@ namespace cohort {
 namespace {
 
 absl::Status LoadConfiguration(const LearnerArgs& args, LearnerParts* parts) {
-  COHORT_ASSIGN_OR_RETURN(parts->config, LoadResolvedConfig(args.config_path, args.overrides));
+  absl::StatusOr<v1::RunConfig> config = LoadResolvedConfig(args.config_path, args.overrides);
+  if (!config.ok()) return BadInput(config.status());
+  parts->config = *std::move(config);
   parts->out = args.out.empty() ? parts->config.run().out() : args.out;
   parts->config.mutable_run()->set_out(parts->out);
-  COHORT_RETURN_IF_ERROR(SetComputeThreads(parts->config.learner().threads()));
-  return MakeFolders(parts->out);
+  return SetComputeThreads(parts->config.learner().threads());
+}
+
+// Before anything in the folder is changed.
+absl::Status OpenFolder(const LearnerArgs& args, LearnerParts* parts) {
+  const absl::StatusOr<ResumeMode> mode = ParseResume(args.resume);
+  if (!mode.ok()) return BadSetup(mode.status());
+  if (args.rank != 0) return absl::OkStatus();
+  COHORT_ASSIGN_OR_RETURN(RunLock lock, OpenRunFolder(parts->out, *mode, "cohort-learner"));
+  parts->lock.emplace(std::move(lock));
+  std::error_code ignored;
+  std::filesystem::remove(parts->OutPath(metric::kAddressFile), ignored);  // of an earlier learner
+  return absl::OkStatus();
 }
 
 // Early, so that who probes the process does not take a long start for its end. Rank 0 always has
@@ -113,8 +128,8 @@ absl::Status LoadOthers(LearnerParts* parts) {
 
 absl::Status MeetRanks(const LearnerArgs& args, LearnerParts* parts) {
   if (args.rank < 0 || args.rank >= args.world) {
-    return absl::InvalidArgumentError(absl::StrCat("--rank: expected 0 to ", args.world - 1,
-                                                   " (--world - 1), found ", args.rank));
+    return BadSetup(absl::InvalidArgumentError(absl::StrCat(
+        "--rank: expected 0 to ", args.world - 1, " (--world - 1), found ", args.rank)));
   }
   if (args.world == 1) {
     parts->collective = MakeLocalCollective();
@@ -125,8 +140,9 @@ absl::Status MeetRanks(const LearnerArgs& args, LearnerParts* parts) {
   options.world_size = args.world;
   const absl::StatusOr<HostPort> store = ParseHostPort(args.store);
   if (!store.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--store, where the ", args.world, " ranks meet: ", std::string(store.status().message())));
+    return BadSetup(absl::InvalidArgumentError(
+        absl::StrCat("--store, where the ", args.world,
+                     " ranks meet: ", std::string(store.status().message()))));
   }
   options.store_host = store->host;
   options.store_port = store->port;
@@ -153,30 +169,21 @@ absl::Status CheckSameRun(const std::string& path, const LearnerParts& parts) {
       break;
     }
   }
-  return absl::FailedPreconditionError(
+  return BadSetup(absl::FailedPreconditionError(
       absl::StrCat(path, " was written under another configuration: ", difference,
-                   "; resume with the run's own config.yaml or start a new run with --out"));
-}
-
-// A fresh run must not mix with what an earlier one left.
-absl::Status CheckFresh(const LearnerParts& parts) {
-  if (parts.checkpoints->Steps().empty()) return absl::OkStatus();
-  return absl::AlreadyExistsError(
-      absl::StrCat(parts.out,
-                   " holds checkpoints of an earlier run; continue it with --resume or "
-                   "choose another folder with --out"));
+                   "; resume with the run's own config.yaml or start a new run with --out")));
 }
 
 absl::Status Resume(LearnerParts* parts) {
   const absl::StatusOr<std::string> newest = parts->checkpoints->Newest();
   if (!newest.ok()) {
-    return absl::NotFoundError(absl::StrCat(
-        "--resume: ", std::string(newest.status().message()), "; leave out --resume to start from ",
-        parts->config.model().path(), ", or name the run's folder with --out"));
+    COHORT_LOG(INFO) << "no checkpoint in " << parts->out << ": the run begins at step 0";
+    return absl::OkStatus();
   }
-  COHORT_ASSIGN_OR_RETURN(parts->resumed,
-                          LoadCheckpoint(*newest, parts->model.get(), &parts->trainer->optimizer(),
-                                         parts->trainer->Beside()));
+  absl::StatusOr<CheckpointState> state = LoadCheckpoint(
+      *newest, parts->model.get(), &parts->trainer->optimizer(), parts->trainer->Beside());
+  if (!state.ok()) return BadInput(state.status());
+  parts->resumed = *std::move(state);
   COHORT_RETURN_IF_ERROR(CheckSameRun(*newest, *parts));
   parts->trainer->Restore(parts->resumed->step, parts->resumed->kl_coef);
   COHORT_LOG(INFO) << "resumed from " << *newest << ", step " << parts->resumed->step;
@@ -196,12 +203,10 @@ absl::Status MakeTrainer(const LearnerArgs& args, std::function<bool()> cancelle
       std::make_unique<Trainer>(options, parts->model.get(), beside, parts->collective.get());
   parts->checkpoints = std::make_unique<CheckpointStore>(parts->OutPath(metric::kCheckpointFolder),
                                                          parts->config.checkpoint().keep_last());
-  // Rank 0 clears what an interrupted write left before anybody reads.
+  // Clears what an interrupted write left.
   if (args.rank == 0) COHORT_RETURN_IF_ERROR(parts->checkpoints->Open());
-  if (args.rank == 0 && !args.resume) COHORT_RETURN_IF_ERROR(CheckFresh(*parts));
-  COHORT_RETURN_IF_ERROR(parts->collective->Barrier("start"));
-  if (args.resume) COHORT_RETURN_IF_ERROR(Resume(parts));
-  return parts->trainer->SyncWeights();
+  if (args.rank == 0 && !args.resume.empty()) COHORT_RETURN_IF_ERROR(Resume(parts));
+  return parts->trainer->SyncWeights();  // the others need nothing of the run's folder
 }
 
 }  // namespace
@@ -209,8 +214,9 @@ absl::Status MakeTrainer(const LearnerArgs& args, std::function<bool()> cancelle
 absl::StatusOr<std::unique_ptr<LearnerParts>> StartEvaluation(const LearnerArgs& args) {
   auto parts = std::make_unique<LearnerParts>();
   COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
+  COHORT_RETURN_IF_ERROR(MakeFolders(parts->out));
   COHORT_RETURN_IF_ERROR(StartHttp(args, parts.get()));
-  COHORT_RETURN_IF_ERROR(LoadPolicy(args.rank, /*trainable=*/false, parts.get()));
+  COHORT_RETURN_IF_ERROR(BadInput(LoadPolicy(args.rank, /*trainable=*/false, parts.get())));
   return parts;
 }
 
@@ -219,10 +225,12 @@ absl::StatusOr<std::unique_ptr<LearnerParts>> StartLearner(const LearnerArgs& ar
   auto parts = std::make_unique<LearnerParts>();
   COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
   COHORT_RETURN_IF_ERROR(StartHttp(args, parts.get()));
-  COHORT_ASSIGN_OR_RETURN(const TrainerOptions options, MakeTrainerOptions(parts->config));
-  parts->algorithm = options.algorithm;
-  COHORT_RETURN_IF_ERROR(LoadPolicy(args.rank, /*trainable=*/true, parts.get()));
-  COHORT_RETURN_IF_ERROR(LoadOthers(parts.get()));
+  COHORT_RETURN_IF_ERROR(OpenFolder(args, parts.get()));
+  const absl::StatusOr<TrainerOptions> options = MakeTrainerOptions(parts->config);
+  if (!options.ok()) return BadInput(options.status());
+  parts->algorithm = options->algorithm;
+  COHORT_RETURN_IF_ERROR(BadInput(LoadPolicy(args.rank, /*trainable=*/true, parts.get())));
+  COHORT_RETURN_IF_ERROR(BadInput(LoadOthers(parts.get())));
   WaitFor(*parts, absl::StrCat("waiting for ranks: ", args.world, " meet at ", args.store));
   COHORT_RETURN_IF_ERROR(MeetRanks(args, parts.get()));
   WaitFor(*parts, "preparing the run");

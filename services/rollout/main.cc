@@ -2,12 +2,15 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/process.h"
+#include "common/supervise/init.h"
 #include "common/telemetry/flight_recorder.h"
 #include "services/rollout/worker.h"
 
 int main(int argc, char** argv) {
+  if (const std::optional<int> code = cohort::ActAsInit()) return *code;
   cohort::EnsurePassiveOpenMp(argv);
   cohort::StopSignal stop;
   cohort::WorkerArgs args;
@@ -23,15 +26,15 @@ int main(int argc, char** argv) {
   app.add_option("--http-listen", args.http_listen,
                  "HOST:PORT for /metrics, /healthz and /readyz; port 0: any free one");
   app.add_option("--worker-id", args.worker_id, "name in logs and status (default: HOST-PID)");
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? cohort::kExitDone : cohort::kExitBadSetup;  // 0: --help
+  }
   cohort::ProcessRecorder().InstallFatalHandler();
   cohort::SetLogRole("rollout");
   const absl::Status status = cohort::RunWorker(args, &stop);
-  if (!status.ok()) {
-    // Who waited for what is in the message; what happened before it is here.
-    if (absl::IsDeadlineExceeded(status)) std::cerr << cohort::ProcessRecorder().Dump();
-    std::cerr << "cohort-rollout: " << status.message() << "\n";
-    return 1;
-  }
-  return 0;
+  // Who waited for what is in the message; what happened before it is here.
+  if (absl::IsDeadlineExceeded(status)) std::cerr << cohort::ProcessRecorder().Dump();
+  return cohort::EndOfProgram("cohort-rollout", status);
 }

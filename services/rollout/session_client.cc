@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/exit_code.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/utf8.h"
@@ -220,8 +221,11 @@ void SessionClient::Impl::HandleWelcome(const v1::Welcome& welcome) {
 
 void SessionClient::Impl::HandleRefusal(const v1::Refusal& refusal) {
   if (refusal.reason() == v1::Refusal::SHUTTING_DOWN) return;  // tried again, a new one may come
-  stream_.End(absl::FailedPreconditionError(
-      absl::StrCat("learner at ", options_.learner, " refused this worker: ", refusal.detail())));
+  const absl::Status refused = absl::FailedPreconditionError(
+      absl::StrCat("learner at ", options_.learner, " refused this worker: ", refusal.detail()));
+  const bool lasting = refusal.reason() == v1::Refusal::SEMANTIC_MISMATCH ||
+                       refusal.reason() == v1::Refusal::PROTOCOL_VERSION;
+  stream_.End(lasting ? BadSetup(refused) : refused);
 }
 
 // ---- leases ----

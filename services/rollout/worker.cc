@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/algorithm.h"
@@ -145,14 +146,16 @@ absl::Status Worker::StartHttp() {
 }
 
 absl::Status Worker::Prepare(const std::string& dtype) {
-  COHORT_ASSIGN_OR_RETURN(config_, LoadResolvedConfig(args_.config_path, args_.overrides));
+  absl::StatusOr<v1::RunConfig> config = LoadResolvedConfig(args_.config_path, args_.overrides);
+  if (!config.ok()) return BadInput(config.status());
+  config_ = *std::move(config);
   follows_dtype_ = config_.model().dtype() == kAuto;
   if (!dtype.empty()) config_.mutable_model()->set_dtype(dtype);
   worker_id_ = args_.worker_id.empty() ? absl::StrCat(HostName(), "-", getpid()) : args_.worker_id;
   SetLogRole(worker_id_);
   COHORT_RETURN_IF_ERROR(SetComputeThreads(config_.rollout().threads()));
-  COHORT_RETURN_IF_ERROR(LoadModel());
-  COHORT_RETURN_IF_ERROR(MakeEngine());
+  COHORT_RETURN_IF_ERROR(BadInput(LoadModel()));
+  COHORT_RETURN_IF_ERROR(BadInput(MakeEngine()));
   COHORT_ASSIGN_OR_RETURN(const std::string hash, ModelContentHash(config_.model().path()));
   COHORT_RETURN_IF_ERROR(StartHttp());
   MakeLoop();

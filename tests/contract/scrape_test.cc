@@ -72,7 +72,7 @@ TEST_F(Scrape, EveryMetricOfTheCatalogueIsThere) {
   EXPECT_EQ(status.ordinals().at("imbalance"), 0);
   EXPECT_TRUE(status.ordinals().contains("training"));
   learner->Signal(SIGTERM);
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << learner->Log();
   EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
 }
 

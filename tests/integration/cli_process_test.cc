@@ -15,6 +15,7 @@ using testing::AllOf;
 using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 using Arguments = std::vector<std::string>;
@@ -100,9 +101,10 @@ class CliProcess : public LearnerProcess {
   }
 
   // What fails, fails with this exit code, prints no result and says one line.
-  void ExpectOneErrorLine(const Arguments& arguments, const std::string& expected) const {
+  void ExpectOneErrorLine(const Arguments& arguments, const std::string& expected,
+                          int exit = kExitFailed) const {
     const Outcome outcome = Cohort(arguments);
-    EXPECT_EQ(outcome.exit, 1) << absl::StrJoin(arguments, " ");
+    EXPECT_EQ(outcome.exit, exit) << absl::StrJoin(arguments, " ");
     EXPECT_EQ(outcome.out, "") << absl::StrJoin(arguments, " ");
     EXPECT_THAT(Lines(outcome.err), ElementsAre(AllOf(StartsWith("cohort "), HasSubstr(expected))));
   }
@@ -273,7 +275,7 @@ TEST_F(CliProcess, AMistypedKeyIsSaidInOneLineWithItsPlaceAndTheNearestKey) {
                                   "'optimizer.weight_decai'; did you mean "
                                   "'optimizer.weight_decay'?"));
   ExpectOneErrorLine({"train", "-c", Path("run.yaml"), "--out", Path("out")},
-                     "did you mean 'optimizer.weight_decay'?");
+                     "did you mean 'optimizer.weight_decay'?", kExitBadSetup);
   EXPECT_FALSE(std::filesystem::exists(Path("out")));
 }
 
@@ -297,7 +299,7 @@ TEST_F(CliProcess, StatusShowsARunningLearnerAndItsWorkers) {
   EXPECT_EQ(screen.exit, 0) << screen.err;
   EXPECT_THAT(screen.out, HasSubstr(status["workers"][0]["worker_id"].get<std::string>()));
   learner->Signal(SIGTERM);
-  EXPECT_EQ(learner->Wait(absl::Seconds(30)), 0) << learner->Log();
+  EXPECT_EQ(learner->Wait(absl::Seconds(30)), ExitOfSignal(SIGTERM)) << learner->Log();
   EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
   ExpectOneErrorLine({"status", "--learner", Address()},
                      absl::StrCat("no learner answers at ", Address()));
@@ -381,12 +383,65 @@ TEST_F(CliProcess, TrainShowsWhatItsLearnerSaysIsWrongInOneLine) {
   WriteConfig(3);
   std::filesystem::resize_file(Path("model/model.safetensors"), 1000);
   const Outcome outcome = Cohort({"train", "-c", Path("run.yaml"), "--out", Path("out")});
-  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_EQ(outcome.exit, kExitBadSetup);
   EXPECT_THAT(
       Lines(outcome.err),
       ElementsAre(AllOf(StartsWith("cohort train: "), HasSubstr("cohort-learner: "),
                         HasSubstr(Path("model/model.safetensors")), HasSubstr("the file has 1000;"),
                         HasSubstr(Path("out/logs/learner-0.log")))));
+}
+
+TEST_F(CliProcess, TrainStartsContinuesAndEndsAtOnceWhereTheRunIsComplete) {
+  WriteConfig(2);
+  const Arguments train = {"train",         "-c",    Path("run.yaml"), "--workers", "1",
+                           "--resume=auto", "--out", Path("out")};
+  const Outcome first = Cohort(train);
+  EXPECT_EQ(first.exit, kExitDone) << first.err;
+  EXPECT_THAT(first.out, Not(HasSubstr("complete already")));
+  const std::string metrics = ReadFile(Path("out/metrics.jsonl")).value_or("");
+  EXPECT_EQ(Metrics().size(), 3U);
+
+  const Outcome again = Cohort(train);
+  EXPECT_EQ(again.exit, kExitDone) << again.err;
+  EXPECT_THAT(again.out, HasSubstr("the run was complete already"));
+  EXPECT_EQ(ReadFile(Path("out/metrics.jsonl")).value_or(""), metrics);
+
+  WriteConfig(3);
+  EXPECT_EQ(Cohort(train).exit, kExitDone);
+  EXPECT_EQ(Metrics().size(), 4U);
+  ExpectOneErrorLine({"train", "-c", Path("run.yaml"), "--out", Path("out"), "--resume=yes"},
+                     "found --resume=yes", kExitBadSetup);
+}
+
+TEST_F(CliProcess, AReaderThatGoesAwayEndsNoRun) {
+  WriteConfig(3);
+  const std::string command = absl::StrCat(
+      "bash -c 'timeout 120 ", bin_, "/cohort train -c ", Path("run.yaml"), " --workers 1 --out ",
+      Path("out"), " 2>&1 | head -n 1; exit ${PIPESTATUS[0]}' > ", Path("stdout"));
+  const int status = std::system(command.c_str());
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == kExitDone) << status;
+  EXPECT_EQ(Metrics().size(), 4U);
+  EXPECT_EQ(Checkpoints().size(), 1U);
+}
+
+TEST_F(CliProcess, TrainLeavesAFolderAloneInWhichALearnerRuns) {
+  WriteConfig(100000);
+  const auto learner = Learner();
+  const std::string address = Address();
+  const std::string config = ReadFile(Path("out/config.yaml")).value_or("");
+  WriteConfig(7);
+  for (const std::string resume : {"--resume=auto", "--resume"}) {
+    ExpectOneErrorLine({"train", "-c", Path("run.yaml"), "--out", Path("out"), resume},
+                       absl::StrCat(", process ", learner->pid(), ", since "));
+  }
+  EXPECT_EQ(ReadFile(Path("out/config.yaml")).value_or(""), config);
+  EXPECT_EQ(Address(), address);
+  learner->Signal(SIGKILL);
+  EXPECT_EQ(learner->Wait(absl::Seconds(10)), ExitOfSignal(SIGKILL));
+  EXPECT_EQ(Cohort({"train", "-c", Path("run.yaml"), "--workers", "1", "--out", Path("out"),
+                    "--set", "run.steps=1", "--resume"})
+                .exit,
+            kExitDone);
 }
 
 }  // namespace

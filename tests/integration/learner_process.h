@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
 
@@ -75,6 +76,7 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
+  pid_t pid() const { return pid_; }
   void Signal(int number) const { kill(pid_, number); }
   // The exit code; -1: still running after `limit`; 128 + n: ended by signal n.
   int Wait(absl::Duration limit) {

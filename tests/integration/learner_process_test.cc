@@ -3,6 +3,7 @@
 #include "tests/integration/learner_process.h"
 
 #include <algorithm>
+#include <csignal>
 
 #include "absl/strings/match.h"
 
@@ -11,7 +12,9 @@ namespace {
 
 using testing::AllOf;
 using testing::ElementsAre;
+using testing::EndsWith;
 using testing::HasSubstr;
+using testing::Not;
 using testing::StartsWith;
 
 // All that a program says beside its log: one line with all of `parts`.
@@ -57,6 +60,100 @@ TEST_F(LearnerProcess, AWorkerOfAnotherKindOfHostTakesTheLearnersDtype) {
   }
 }
 
+TEST_F(LearnerProcess, OnlyRankZeroNeedsTheFolderOfARunThatIsContinued) {
+  const auto other = [&](const std::vector<std::string>& extra) {
+    std::vector<std::string> argv = {bin_ + "/cohort-learner",
+                                     "--config",
+                                     Path("run.yaml"),
+                                     "--rank",
+                                     "1",
+                                     "--world",
+                                     "2",
+                                     "--store",
+                                     absl::StrCat("127.0.0.1:", store_port_),
+                                     "--out",
+                                     "/proc/no/such/folder"};
+    argv.insert(argv.end(), extra.begin(), extra.end());
+    return std::make_unique<Process>(argv, Path("other.log"));
+  };
+  for (const int steps : {2, 3}) {
+    unlink(Path("out/address").c_str());
+    WriteConfig(steps);
+    const auto rank0 = Learner(0, 2, {"--resume=auto"});
+    const auto rank1 = other({"--resume=auto"});
+    const auto worker = Worker();
+    EXPECT_EQ(rank0->Wait(absl::Seconds(120)), 0) << rank0->Log();
+    EXPECT_EQ(rank1->Wait(absl::Seconds(20)), 0) << rank1->Log();
+    EXPECT_EQ(Metrics().back()["step"], steps);
+  }
+}
+
+// ---- several ranks by one program ----
+
+TEST_F(LearnerProcess, OneProgramStartsAndWatchesTheRanksOfAPod) {
+  WriteConfig(3);
+  const std::string http = absl::StrCat("127.0.0.1:", FreePort());
+  Process pod({bin_ + "/cohort-learner", "--config", Path("run.yaml"), "--listen", "127.0.0.1:0",
+               "--http-listen", http, "--out", Path("out"), "--store",
+               absl::StrCat("127.0.0.1:", store_port_), "--ranks-per-pod", "2"},
+              Path("pod.log"));
+  const auto worker = Worker();
+  EXPECT_EQ(pod.Wait(absl::Seconds(120)), 0) << pod.Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+  EXPECT_THAT(pod.Log(),
+              AllOf(HasSubstr("learner-0 "), HasSubstr("learner-1 "), HasSubstr("http://" + http)));
+  ASSERT_EQ(Metrics().size(), 4U);
+  EXPECT_TRUE(Metrics().back().contains("time/allreduce"));
+}
+
+TEST_F(LearnerProcess, AKilledRankOfAPodEndsThePodAndSavesTheSteps) {
+  WriteConfig(100000);
+  Process pod({bin_ + "/cohort-learner", "--config", Path("run.yaml"), "--listen", "127.0.0.1:0",
+               "--out", Path("out"), "--store", absl::StrCat("127.0.0.1:", store_port_),
+               "--ranks-per-pod", "2", "--resume=auto"},
+              Path("pod.log"));
+  const auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << pod.Log();
+  const std::string children =
+      ReadFile(absl::StrCat("/proc/", pod.pid(), "/task/", pod.pid(), "/children")).value_or("");
+  const std::vector<std::string> pids = absl::StrSplit(children, ' ', absl::SkipWhitespace());
+  ASSERT_EQ(pids.size(), 2U) << children;
+  kill(std::stoi(pids[1]), SIGKILL);
+  EXPECT_EQ(pod.Wait(absl::Seconds(60)), kExitFailed) << pod.Log();
+  EXPECT_THAT(pod.Log(), HasSubstr("cohort-learner: learner-1 was killed by signal 9"));
+  EXPECT_FALSE(Checkpoints().empty()) << "the steps before the failed one are lost";
+  for (const std::string& pid : pids) EXPECT_NE(kill(std::stoi(pid), 0), 0) << pid << " is left";
+}
+
+TEST_F(LearnerProcess, TwoPodsTrainAndAStopOfEitherStopsBoth) {
+  WriteConfig(100000);
+  const std::string store = absl::StrCat("127.0.0.1:", store_port_);
+  const std::string http = absl::StrCat("127.0.0.1:", FreePort());
+  const auto pod = [&](const std::string& index, const std::vector<std::string>& extra) {
+    std::vector<std::string> argv = {bin_ + "/cohort-learner",
+                                     "--config",
+                                     Path("run.yaml"),
+                                     "--store",
+                                     store,
+                                     "--pods",
+                                     "2",
+                                     "--pod-index",
+                                     index};
+    argv.insert(argv.end(), extra.begin(), extra.end());
+    return std::make_unique<Process>(argv, Path("pod-" + index + ".log"));
+  };
+  const auto first = pod("0", {"--listen", "127.0.0.1:0", "--out", Path("out")});
+  const auto second = pod("1", {"--http-listen", http, "--out", Path("none")});
+  const auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << first->Log();
+  EXPECT_EQ(std::system(absl::StrCat("curl -sf http://", http, "/readyz > /dev/null").c_str()), 0);
+  second->Signal(SIGTERM);
+  EXPECT_EQ(second->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << second->Log();
+  EXPECT_EQ(first->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << first->Log();
+  EXPECT_EQ(Checkpoints().size(), 1U);
+  EXPECT_FALSE(std::filesystem::exists(Path("none")));
+}
+
 TEST_F(LearnerProcess, AKilledRankEndsTheRunWithAnErrorNotAHang) {
   WriteConfig(100000);
   const auto rank0 = Learner(0, 2), rank1 = Learner(1, 2);
@@ -76,7 +173,7 @@ TEST_F(LearnerProcess, ASignalSavesAndResumingContinues) {
   ASSERT_TRUE(WaitFor([&] { return Trained(2); })) << learner->Log();
   const absl::Time start = absl::Now();
   learner->Signal(SIGTERM);
-  EXPECT_EQ(learner->Wait(absl::Seconds(30)), 0) << learner->Log();
+  EXPECT_EQ(learner->Wait(absl::Seconds(30)), ExitOfSignal(SIGTERM)) << learner->Log();
   EXPECT_LT(absl::Now() - start, absl::Seconds(15));
   EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
   const size_t lines = Metrics().size();
@@ -132,15 +229,110 @@ TEST_F(LearnerProcess, ACheckpointHasAllOfItsStep) {
 TEST_F(LearnerProcess, ResumingNothingIsRefusedInOneLine) {
   WriteConfig(2);
   const auto learner = Learner(0, 1, {"--resume"});
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 1);
-  EXPECT_THAT(ErrorLines(learner->Log()), OneErrorLine("cohort-learner", "--resume: ", Path("out"),
-                                                       "leave out --resume to start from"));
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup);
+  EXPECT_THAT(ErrorLines(learner->Log()),
+              OneErrorLine("cohort-learner", "--resume: no run in ", Path("out"),
+                           "leave out --resume to start one there", "--resume=auto"));
+  EXPECT_FALSE(std::filesystem::exists(Path("out")));
+}
+
+TEST_F(LearnerProcess, ResumeTakesNoOtherValueThanAuto) {
+  WriteConfig(2);
+  const auto learner = Learner(0, 1, {"--resume=always"});
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup);
+  EXPECT_THAT(ErrorLines(learner->Log()),
+              OneErrorLine("cohort-learner", "--resume: expected ", "found --resume=always"));
+}
+
+TEST_F(LearnerProcess, ARunThatEndedBeforeItsFirstCheckpointIsContinuedFromItsStart) {
+  WriteConfig(2);
+  // Its first evaluation waits for a worker.
+  auto learner = Learner();
+  const std::string first = Address();
+  learner->Signal(SIGTERM);
+  EXPECT_EQ(learner->Wait(absl::Seconds(30)), ExitOfSignal(SIGTERM)) << learner->Log();
+  EXPECT_THAT(ErrorLines(learner->Log()),
+              OneErrorLine("cohort-learner", "stopped by signal 15 at step 0 of 2"));
+
+  learner = Learner(0, 1, {"--resume"});
+  ASSERT_TRUE(WaitFor([&] { return absl::StrContains(learner->Log(), "listening on "); }));
+  learner->Signal(SIGKILL);  // as it waits for its first evaluation again
+  EXPECT_EQ(learner->Wait(absl::Seconds(30)), ExitOfSignal(SIGKILL));
+
+  unlink(Path("out/address").c_str());
+  learner = Learner(0, 1, {"--resume"});
+  const auto worker = Worker();
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  EXPECT_THAT(learner->Log(), HasSubstr("the run begins at step 0"));
+  EXPECT_EQ(Metrics().size(), 3U);
+  EXPECT_EQ(Metrics().back()["step"], 2);
+}
+
+TEST_F(LearnerProcess, AutoStartsThenContinuesThenSaysThatTheRunIsComplete) {
+  WriteConfig(100000);
+  auto learner = Learner(0, 1, {"--resume=auto"});
+  auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << learner->Log();
+  learner->Signal(SIGTERM);
+  EXPECT_EQ(learner->Wait(absl::Seconds(30)), ExitOfSignal(SIGTERM)) << learner->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+  const auto done = Metrics().back()["step"].get<int64_t>();
+
+  unlink(Path("out/address").c_str());
+  WriteConfig(static_cast<int>(done) + 1);
+  learner = Learner(0, 1, {"--resume=auto"});
+  worker = Worker();
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  EXPECT_THAT(learner->Log(), HasSubstr(absl::StrCat("step ", done)));
+  const std::string metrics = ReadFile(Path("out/metrics.jsonl")).value_or("");
+
+  learner = Learner(0, 1, {"--resume=auto"});  // nobody serves it, and nobody needs to
+  EXPECT_EQ(learner->Wait(absl::Seconds(30)), 0) << learner->Log();
+  EXPECT_THAT(learner->Log(), HasSubstr("is complete already"));
+  EXPECT_EQ(ReadFile(Path("out/metrics.jsonl")).value_or(""), metrics);
+}
+
+TEST_F(LearnerProcess, AFolderInWhichALearnerRunsIsLeftAlone) {
+  WriteConfig(100000);
+  const auto learner = Learner();
+  const std::string address = Address();
+  const auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << learner->Log();
+  for (const std::string resume : {"", "--resume", "--resume=auto"}) {
+    std::vector<std::string> argv = {bin_ + "/cohort-learner",
+                                     "--config",
+                                     Path("run.yaml"),
+                                     "--listen",
+                                     "127.0.0.1:0",
+                                     "--out",
+                                     Path("out")};
+    if (!resume.empty()) argv.push_back(resume);
+    Process second(argv, Path("second.log"));
+    EXPECT_EQ(second.Wait(absl::Seconds(30)), kExitFailed) << second.Log();
+    EXPECT_THAT(
+        ErrorLines(second.Log()),
+        OneErrorLine("cohort-learner", Path("out") + " is in use by cohort-learner on host ",
+                     absl::StrCat(", process ", learner->pid(), ", since ")));
+  }
+  EXPECT_EQ(Address(), address);
+  learner->Signal(SIGTERM);
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << learner->Log();
+}
+
+TEST_F(LearnerProcess, ARunIsNotContinuedUnderAnotherConfiguration) {
+  WriteConfig(1);
+  auto learner = Learner();
+  const auto worker = Worker();
+  ASSERT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  learner = Learner(0, 1, {"--resume=auto", "--set", "run.seed=8"});
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup) << learner->Log();
+  EXPECT_THAT(ErrorLines(learner->Log()), OneErrorLine("cohort-learner", "run.seed was \"7\""));
 }
 
 TEST_F(LearnerProcess, NewTokensThatFillTheContextAreSaidInOneLine) {
   WriteConfig(2);
   const auto learner = Learner(0, 1, {"--set", "rollout.max_new_tokens=100000"});
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 1);
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup);
   EXPECT_THAT(
       ErrorLines(learner->Log()),
       OneErrorLine("cohort-learner", "rollout.max_new_tokens: 100000 new tokens leave no room"));
@@ -159,8 +351,8 @@ TEST_F(LearnerProcess, ARunWithoutPromptsLeftPausesUntilItIsStopped) {
   EXPECT_THAT(rank0->Log(), HasSubstr("start it again"));
   EXPECT_EQ(rank0->Wait(absl::Milliseconds(500)), -1) << "it waits";
   rank0->Signal(SIGTERM);
-  EXPECT_EQ(rank0->Wait(absl::Seconds(20)), 0) << rank0->Log();
-  EXPECT_EQ(rank1->Wait(absl::Seconds(20)), 0) << rank1->Log();
+  EXPECT_EQ(rank0->Wait(absl::Seconds(20)), ExitOfSignal(SIGTERM)) << rank0->Log();
+  EXPECT_EQ(rank1->Wait(absl::Seconds(20)), ExitOfSignal(SIGTERM)) << rank1->Log();
   EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
 }
 
@@ -177,7 +369,7 @@ TEST_F(LearnerProcess, APausedRunIsResumedWithAnotherLimit) {
       << learner->Log();
   EXPECT_THAT(learner->Log(), HasSubstr("continue with --resume"));
   learner->Signal(SIGTERM);
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 0) << learner->Log();
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), ExitOfSignal(SIGTERM)) << learner->Log();
   EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
   const auto done = Metrics().back()["step"].get<int64_t>();
   ASSERT_GT(done, 0);
@@ -224,7 +416,7 @@ TEST_F(LearnerProcess, AMistypedKeyIsSaidInOneLineWithItsPlaceAndTheNearestKey) 
   const std::string config = ReadFile(Path("run.yaml")).value_or("");
   const auto lines = std::count(config.begin(), config.end(), '\n');
   const auto learner = Learner();
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), kExitBadSetup);
   EXPECT_THAT(ErrorLines(learner->Log()),
               OneErrorLine("cohort-learner", absl::StrCat(Path("run.yaml"), ":", lines, ": "),
                            "unknown key 'optimiser'; did you mean 'optimizer'?"));
@@ -236,14 +428,14 @@ TEST_F(LearnerProcess, TruncatedWeightsAreSaidInOneLine) {
   const auto size = std::filesystem::file_size(weights);
   std::filesystem::resize_file(weights, size - 4);
   auto learner = Learner();
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), kExitBadSetup);
   EXPECT_THAT(ErrorLines(learner->Log()),
               OneErrorLine("cohort-learner", weights + ": tensor ", "do not lie in the file's ",
                            "the file is truncated or damaged"));
 
   std::filesystem::resize_file(weights, 1000);  // in the middle of the header
   learner = Learner();
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), kExitBadSetup);
   EXPECT_THAT(ErrorLines(learner->Log()),
               OneErrorLine("cohort-learner", weights + ": the header says it is ",
                            "the file has 1000;", "it is truncated or not a safetensors file"));
@@ -253,7 +445,7 @@ TEST_F(LearnerProcess, MissingWeightsAreSaidInOneLine) {
   WriteConfig(3);
   std::filesystem::remove(Path("model/model.safetensors"));
   const auto learner = Learner();
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), kExitBadSetup);
   EXPECT_THAT(ErrorLines(learner->Log()),
               OneErrorLine("cohort-learner", absl::StrCat("no weights in ", Path("model")),
                            "expected model.safetensors or model.safetensors.index.json"));
@@ -265,7 +457,7 @@ TEST_F(LearnerProcess, ATokenizerThatDoesNotFitTheModelIsSaidInOneLine) {
   tokenizer["model"]["vocab"]["beyond the model"] = 99999;
   COHORT_ASSERT_OK(WriteFileAtomic(Path("model/tokenizer.json"), tokenizer.dump()));
   const auto learner = Learner();
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 1);
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), kExitBadSetup);
   EXPECT_THAT(ErrorLines(learner->Log()), OneErrorLine("cohort-learner", "99999", Path("model")));
 }
 
@@ -302,7 +494,7 @@ TEST_F(LearnerProcess, AWorkerOfAnotherConfigurationOrModelIsRefusedWithTheField
   const auto learner = Learner();
   const std::string refused = absl::StrCat("learner at ", Address(), " refused this worker: ");
   auto worker = Worker({"--set", "rollout.temperature=0.5"});
-  EXPECT_EQ(worker->Wait(absl::Seconds(30)), 1) << worker->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(30)), kExitBadSetup) << worker->Log();
   EXPECT_THAT(ErrorLines(worker->Log()),
               OneErrorLine("cohort-rollout", refused,
                            "rollout.temperature: learner has 1, worker has 0.5"));
@@ -310,7 +502,7 @@ TEST_F(LearnerProcess, AWorkerOfAnotherConfigurationOrModelIsRefusedWithTheField
   const std::string make = MakeModelCommand("other", "--hidden 32 --layers 2 --seed 4");
   ASSERT_EQ(std::system(make.c_str()), 0) << make;
   worker = Worker({"--set", absl::StrCat("model.path=", Path("other"))});
-  EXPECT_EQ(worker->Wait(absl::Seconds(30)), 1) << worker->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(30)), kExitBadSetup) << worker->Log();
   EXPECT_THAT(ErrorLines(worker->Log()),
               OneErrorLine("cohort-rollout", refused, "model.sha256: learner has "));
 
@@ -347,7 +539,110 @@ TEST_F(LearnerProcess, ACheckpointThatCannotBeWrittenStopsNoTraining) {
   std::filesystem::remove(Path("out/checkpoints"));
   EXPECT_TRUE(WaitFor([&] { return !Checkpoints().empty(); })) << "none after the obstacle is gone";
   learner->Signal(SIGTERM);
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << learner->Log();
+}
+
+TEST_F(LearnerProcess, ARunWhoseLastStepCannotBeSavedIsAFailureWithTheReason) {
+  WriteConfig(3);
+  COHORT_ASSERT_OK(WriteFileAtomic(Path("termination-log"), ""));
+  setenv("COHORT_TERMINATION_LOG", Path("termination-log").c_str(), 1);
+  const auto learner = Learner();
+  ASSERT_TRUE(WaitFor([&] { return ReadFile(Path("out/address")).ok(); })) << learner->Log();
+  std::filesystem::remove_all(Path("out/checkpoints"));
+  COHORT_ASSERT_OK(WriteFileAtomic(Path("out/checkpoints"), "in the way"));
+  const auto worker = Worker();
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitFailed) << learner->Log();
+  unsetenv("COHORT_TERMINATION_LOG");
+  EXPECT_THAT(ErrorLines(learner->Log()),
+              OneErrorLine("cohort-learner", "step 3 of 3 is done but not saved: "));
+  EXPECT_THAT(ReadFile(Path("termination-log")).value_or(""),
+              HasSubstr("cohort-learner: step 3 of 3 is done but not saved: "));
+  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+}
+
+// ---- stops ----
+
+TEST_F(LearnerProcess, OneStopCountsOnceHoweverManySignalsTellIt) {
+  WriteConfig(100000);
+  const auto learner = Learner();
+  const auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << learner->Log();
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGTERM}) learner->Signal(signal);
+  EXPECT_GE(learner->Wait(absl::Seconds(60)), ExitOfSignal(1)) << learner->Log();
+  EXPECT_FALSE(Checkpoints().empty()) << learner->Log();
+  EXPECT_THAT(learner->Log(), Not(HasSubstr("ending at once")));
+}
+
+TEST_F(LearnerProcess, HangingUpStopsARunUnlessItWasIgnoredAtItsStart) {
+  WriteConfig(100000);
+  auto learner = Learner();
+  auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << learner->Log();
+  learner->Signal(SIGHUP);
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGHUP)) << learner->Log();
+  EXPECT_FALSE(Checkpoints().empty());
+
+  unlink(Path("out/address").c_str());
+  const auto before = std::signal(SIGHUP, SIG_IGN);  // as nohup does
+  learner = Learner(0, 1, {"--resume"});
+  std::signal(SIGHUP, before);
+  worker = Worker();
+  const size_t lines = Metrics().size();
+  ASSERT_TRUE(WaitFor([&] { return Trained(lines); })) << learner->Log();
+  learner->Signal(SIGHUP);
+  const size_t then = Metrics().size();
+  ASSERT_TRUE(WaitFor([&] { return Trained(then + 1); })) << learner->Log();
+  learner->Signal(SIGTERM);
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << learner->Log();
+}
+
+TEST_F(LearnerProcess, AStopOfAnyRankStopsAndSavesTheRun) {
+  WriteConfig(100000);
+  const auto rank0 = Learner(0, 2), rank1 = Learner(1, 2);
+  const auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << rank0->Log();
+  rank1->Signal(SIGTERM);
+  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << rank0->Log();
+  EXPECT_EQ(rank1->Wait(absl::Seconds(20)), ExitOfSignal(SIGTERM)) << rank1->Log();
+  EXPECT_THAT(rank0->Log(), HasSubstr("rank 1 was told to stop by signal 15"));
+  ASSERT_EQ(Checkpoints().size(), 1U);
+  EXPECT_THAT(Checkpoints()[0], EndsWith(absl::StrCat(Metrics().back()["step"].get<int64_t>())));
+}
+
+TEST_F(LearnerProcess, AStopWhileARankHangsLosesNoStepThatIsDone) {
+  WriteConfig(100000);
+  const auto rank0 = Learner(0, 2), rank1 = Learner(1, 2);
+  const auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << rank0->Log();
+  rank1->Signal(SIGSTOP);
+  rank0->Signal(SIGTERM);
+  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << rank0->Log();
+  ASSERT_EQ(Checkpoints().size(), 1U) << rank0->Log();
+  EXPECT_THAT(Checkpoints()[0], EndsWith(absl::StrCat(Metrics().back()["step"].get<int64_t>())));
+}
+
+TEST_F(LearnerProcess, AllRanksOfAStoppedRunSayThatItIsNotDone) {
+  WriteConfig(100000);
+  const auto rank0 = Learner(0, 2), rank1 = Learner(1, 2);
+  const auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << rank0->Log();
+  rank0->Signal(SIGTERM);
+  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << rank0->Log();
+  EXPECT_EQ(rank1->Wait(absl::Seconds(20)), ExitOfSignal(SIGTERM)) << rank1->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+}
+
+TEST_F(LearnerProcess, MissingDataAndAnUnknownFlagAreErrorsOfTheSetup) {
+  WriteConfig(3);
+  auto learner = Learner(0, 1, {"--set", absl::StrCat("data.path=", Path("none.jsonl"))});
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup) << learner->Log();
+  EXPECT_THAT(learner->Log(), HasSubstr(Path("none.jsonl")));
+  learner = Learner(0, 1, {"--lisen", "127.0.0.1:0"});
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup) << learner->Log();
+  Process worker({bin_ + "/cohort-rollout", "--config", Path("run.yaml"), "--learner",
+                  "127.0.0.1:1", "--set", absl::StrCat("model.path=", Path("none"))},
+                 Path("worker.log"));
+  EXPECT_EQ(worker.Wait(absl::Seconds(60)), kExitBadSetup) << worker.Log();
 }
 
 }  // namespace

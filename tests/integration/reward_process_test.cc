@@ -119,14 +119,14 @@ TEST_F(RewardProcess, AServiceThatBreaksCostsItsSamplesAndNothingElse) {
   EXPECT_THAT(worker->Log(), HasSubstr("without a reward because of unavailable"));
   EXPECT_THAT(worker->Log(), HasSubstr("scores again"));
   learner->Signal(SIGTERM);
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << learner->Log();
 }
 
 TEST_F(RewardProcess, AMissingInterpreterEndsTheWorkerWithTheFieldsName) {
   WriteConfig(3, "reward: {code: {interpreter: [no-such-python]}}\n");
   const auto learner = Learner(0, 1, {"--set", "algorithm.reward.sources=[{name: code_tests}]"});
   const auto worker = Worker();
-  EXPECT_EQ(worker->Wait(absl::Seconds(60)), 1) << worker->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(60)), kExitBadSetup) << worker->Log();
   EXPECT_THAT(worker->Log(), HasSubstr("reward.code.interpreter"));
 }
 

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
 
@@ -112,6 +113,20 @@ TEST_F(SftEvalProcess, AResumedRunEndsWithTheWeightsOfTheWholeOne) {
   EXPECT_THAT(log_, HasSubstr("step-00000004"));
 }
 
+TEST_F(SftEvalProcess, AutoStartsContinuesAndEndsAtOnceWhereTheRunIsComplete) {
+  ASSERT_EQ(Sft(2, "parts", "--resume=auto"), kExitDone) << log_;
+  EXPECT_EQ(Metric("parts", "loss").size(), 2U);
+  ASSERT_EQ(Sft(3, "parts", "--resume=auto --set learner.ranks=2"), kExitDone) << log_;
+  EXPECT_EQ(Metric("parts", "loss").size(), 3U);
+  ASSERT_EQ(Sft(3, "parts", "--resume=auto"), kExitDone) << log_;
+  EXPECT_THAT(log_, HasSubstr("the run was complete already"));
+  EXPECT_EQ(Sft(3, "parts", "--resume=auto --set run.seed=8"), kExitBadSetup);
+  EXPECT_THAT(log_, HasSubstr("run.seed"));
+  EXPECT_EQ(Sft(3, "other", "--resume"), kExitBadSetup);
+  EXPECT_THAT(log_, HasSubstr("no run in"));
+  EXPECT_EQ(Sft(3, "parts", "--resume=no"), kExitBadSetup);
+}
+
 TEST_F(SftEvalProcess, TwoRanksTrainWhatOneTrains) {
   ASSERT_EQ(Sft(3, "one"), 0) << log_;
   ASSERT_EQ(Sft(3, "two", "--set learner.ranks=2"), 0) << log_;
@@ -123,7 +138,7 @@ TEST_F(SftEvalProcess, TwoRanksTrainWhatOneTrains) {
 
 TEST_F(SftEvalProcess, APromptWithoutAResponseEndsTheRunWithItsName) {
   COHORT_ASSERT_OK(WriteFileAtomic(Path("bare.jsonl"), "{\"prompt\":\"x\",\"answer\":\"1\"}\n"));
-  EXPECT_EQ(Sft(2, "bare", "--set data.path=" + Path("bare.jsonl")), 1);
+  EXPECT_EQ(Sft(2, "bare", "--set data.path=" + Path("bare.jsonl")), kExitBadSetup);
   EXPECT_THAT(log_, AllOf(HasSubstr("cohort sft:"), HasSubstr("`response`")));
 }
 

@@ -1,4 +1,4 @@
-#include "services/cli/supervisor.h"
+#include "common/supervise/supervisor.h"
 
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -87,6 +87,7 @@ absl::Status Prepare(const ChildSpec& spec, Prepared* out) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
+  signal(SIGPIPE, SIG_DFL);  // what this process ignores is its own affair
   dup2(prepared.null_fd, STDIN_FILENO);
   if (prepared.log_fd >= 0) {
     dup2(prepared.log_fd, STDOUT_FILENO);
@@ -116,7 +117,9 @@ int ExecError(Prepared* prepared) {
 
 SignalGate::SignalGate() {
   sigemptyset(&signals_);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&signals_, signal);
+  AddStopSignals(&signals_);
+  sigaddset(&signals_, SIGCHLD);
+  IgnoreBrokenPipes();
   sigprocmask(SIG_BLOCK, &signals_, &before_);
 }
 
@@ -125,12 +128,15 @@ SignalGate::~SignalGate() { sigprocmask(SIG_SETMASK, &before_, nullptr); }
 int SignalGate::Wait(absl::Duration timeout) {
   const timespec limit = absl::ToTimespec(std::max(timeout, absl::ZeroDuration()));
   const int signal = sigtimedwait(&signals_, nullptr, &limit);
+  if (IsStop(signal) && !counter_.Counts()) return 0;
   return signal > 0 ? signal : 0;
 }
 
 // ---- ChildExit ----
 
 bool ChildExit::ok() const { return WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0; }
+
+int ChildExit::code() const { return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1; }
 
 std::string ChildExit::Describe() const {
   if (WIFSIGNALED(wait_status)) {
@@ -168,6 +174,7 @@ std::vector<ChildExit> Supervisor::Reap() {
     int wait_status = 0;
     if (waitpid(it->second.pid, &wait_status, WNOHANG) == it->second.pid) {
       exits.push_back({it->first, wait_status, absl::Now() - it->second.started});
+      exits_[it->first] = exits.back();
       it = children_.erase(it);
     } else {
       ++it;
@@ -185,6 +192,11 @@ std::vector<std::string> Supervisor::Running() const {
 pid_t Supervisor::PidOf(const std::string& name) const {
   const auto it = children_.find(name);
   return it == children_.end() ? 0 : it->second.pid;
+}
+
+std::optional<ChildExit> Supervisor::ExitOf(const std::string& name) const {
+  const auto it = exits_.find(name);
+  return it == exits_.end() ? std::nullopt : std::make_optional(it->second);
 }
 
 void Supervisor::Signal(const std::vector<std::string>& names, int signal) const {

@@ -17,10 +17,12 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/base/process.h"
 
 namespace cohort {
 
-// While it lives, SIGINT, SIGTERM, SIGHUP and SIGCHLD wait here instead of interrupting.
+// While it lives, SIGINT, SIGTERM, SIGHUP (unless it was ignored at the start) and SIGCHLD wait
+// here instead of interrupting. Broken pipes are ignored from then on.
 class SignalGate {
  public:
   SignalGate();
@@ -28,7 +30,7 @@ class SignalGate {
   SignalGate(const SignalGate&) = delete;
   SignalGate& operator=(const SignalGate&) = delete;
 
-  // The next signal, 0 after `timeout`.
+  // The next signal; 0 after `timeout`, or for one that belongs to the stop before (StopCounter).
   int Wait(absl::Duration timeout);
   static bool IsStop(int signal) {
     return signal == SIGINT || signal == SIGTERM || signal == SIGHUP;
@@ -37,6 +39,7 @@ class SignalGate {
  private:
   sigset_t signals_;
   sigset_t before_;
+  StopCounter counter_;
 };
 
 struct ChildSpec {
@@ -52,6 +55,7 @@ struct ChildExit {
   absl::Duration alive;
 
   bool ok() const;
+  int code() const;              // of its exit; -1: killed by a signal
   std::string Describe() const;  // "ended with exit code 3", "was killed by signal 9 (Killed)"
 };
 
@@ -71,6 +75,8 @@ class Supervisor {
   bool IsRunning(const std::string& name) const { return children_.count(name) > 0; }
   std::vector<std::string> Running() const;
   pid_t PidOf(const std::string& name) const;  // 0: not running
+  // How the last one of this name ended, also when Stop ended it.
+  std::optional<ChildExit> ExitOf(const std::string& name) const;
 
   // SIGTERM to those of `names` that run, then waits until all are gone; after `grace`, or at once
   // when a stop signal arrives at `gate`, SIGKILL. True when none had to be killed. One that the
@@ -88,6 +94,7 @@ class Supervisor {
   void KillAndReap();
 
   std::map<std::string, Child> children_;
+  std::map<std::string, ChildExit> exits_;
 };
 
 // How long to wait before a process that died is started again. A process that lived long enough

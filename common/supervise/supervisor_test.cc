@@ -1,4 +1,4 @@
-#include "services/cli/supervisor.h"
+#include "common/supervise/supervisor.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
