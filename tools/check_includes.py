@@ -20,6 +20,8 @@ DIRECT = {
     "telemetry": [],
     "run_folder": ["config", "telemetry"],
     "rpc": ["concurrency", "telemetry", "proto"],
+    "rank_store": ["rpc"],
+    "kube": ["rpc"],
     "text": [],
     "tasks": ["text"],
     "rewards": ["text", "rl"],
@@ -32,7 +34,7 @@ DIRECT = {
     "generate": ["model", "text", "rl"],
     "scoring": ["model", "rewards"],
     "objective": ["tensor", "rl"],
-    "collective": ["tensor"],
+    "collective": ["tensor", "rank_store"],
     "weights": ["tensor", "wire"],
     "train": ["objective", "model", "collective", "scoring", "rl"],
 }

@@ -15,6 +15,9 @@ const MetricInfo kLearnerLastStepTimestamp{"cohort_learner_last_step_timestamp_s
 const MetricInfo kLearnerPaused{"cohort_learner_paused", kG,
                                 "1 while the run is paused: no prompts are left to try for the "
                                 "next batch, see the log."};
+const MetricInfo kRankSilence{"cohort_rank_silence_seconds", kG,
+                              "Seconds since the last sign of life of each rank, by rank; +Inf: "
+                              "its connection broke."};
 const MetricInfo kLearnerPhaseSeconds{
     "cohort_learner_phase_seconds_total", kC,
     "Seconds the learner spent in each phase; the phases add up to wall time."};
@@ -130,6 +133,7 @@ const MetricInfo kRunInfo{"cohort_run_info", kG,
 absl::Span<const MetricInfo* const> Catalogue() {
   static const MetricInfo* const kAll[] = {&kLearnerStep,
                                            &kLearnerPaused,
+                                           &kRankSilence,
                                            &kLearnerWeightVersion,
                                            &kLearnerLastStepTimestamp,
                                            &kLearnerPhaseSeconds,

@@ -98,6 +98,7 @@ namespace metric {
 // L: progress
 extern const MetricInfo kLearnerStep;
 extern const MetricInfo kLearnerPaused;
+extern const MetricInfo kRankSilence;  // rank
 extern const MetricInfo kLearnerWeightVersion;
 extern const MetricInfo kLearnerLastStepTimestamp;
 extern const MetricInfo kLearnerPhaseSeconds;  // phase

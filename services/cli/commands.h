@@ -49,6 +49,15 @@ struct StatusArgs {
 };
 int RunStatus(const StatusArgs& args);
 
+// In a cluster: waits until the learner's Job has ended and scales the workers' Deployment to 0.
+struct FinishWatchArgs {
+  std::string job, deployment;
+  std::string name_space;  // empty: this pod's
+  // Empty: as a pod finds them.
+  std::string api, token_file, ca_file;
+};
+int RunFinishWatch(const FinishWatchArgs& args);
+
 struct TokenizeArgs {
   std::string model;  // Hugging Face folder
   std::string input;  // JSONL: {"text":...} or {"messages":[...]}; "-": standard input

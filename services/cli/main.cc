@@ -96,6 +96,25 @@ void AddExport(CLI::App* app, Action* action) {
   command->callback([=] { *action = [args] { return RunExport(*args); }; });
 }
 
+void AddFinishWatch(CLI::App* app, Action* action) {
+  auto args = std::make_shared<FinishWatchArgs>();
+  CLI::App* command = app->add_subcommand(
+      "finish-watch", "In Kubernetes: scale the workers to 0 when the learner's Job has ended");
+  command->add_option("--job", args->job, "The learner's Job")->required()->type_name("NAME");
+  command->add_option("--deployment", args->deployment, "The workers' Deployment")
+      ->required()
+      ->type_name("NAME");
+  command->add_option("--namespace", args->name_space, "Of both; default: this pod's")
+      ->type_name("NAME");
+  command->add_option("--api", args->api, "The API's address; default: as in a pod")
+      ->type_name("https://HOST:PORT");
+  command->add_option("--token-file", args->token_file, "Default: the pod's service account's")
+      ->type_name("FILE");
+  command->add_option("--ca-file", args->ca_file, "Default: the pod's service account's")
+      ->type_name("FILE");
+  command->callback([=] { *action = [args] { return RunFinishWatch(*args); }; });
+}
+
 void AddTokenize(CLI::App* app, Action* action) {
   auto args = std::make_shared<TokenizeArgs>();
   CLI::App* command =
@@ -359,6 +378,7 @@ int Main(int argc, char** argv) {
   AddLabel(&app, &action);
   AddStudy(&app, program, &action);
   AddLogprobs(&app, &action);
+  AddFinishWatch(&app, &action);
   AddTokenize(&app, &action);
   AddConfigCheck(&app, &action);
   AddRecipes(&app, &action);

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -152,7 +151,7 @@ class SftRun {
 
   absl::Status Prepare();
   absl::Status LoadModel();
-  absl::Status MeetRanks();
+  absl::Status MeetOthers();
   absl::Status OpenCheckpoints();
   absl::Status OpenData();
   absl::Status OpenReports();
@@ -193,7 +192,7 @@ class SftRun {
 absl::Status SftRun::Prepare() {
   COHORT_RETURN_IF_ERROR(SetComputeThreads(config_.learner().threads()));
   COHORT_RETURN_IF_ERROR(BadInput(LoadModel()));
-  COHORT_RETURN_IF_ERROR(MeetRanks());
+  COHORT_RETURN_IF_ERROR(MeetOthers());
   trainer_ = std::make_unique<SftTrainer>(MakeOptions(config_), model_.get(), collective_.get());
   COHORT_RETURN_IF_ERROR(OpenCheckpoints());
   COHORT_RETURN_IF_ERROR(trainer_->SyncWeights());
@@ -219,26 +218,17 @@ absl::Status SftRun::LoadModel() {
                    " has no chat template; set data.chat_template: false"));
 }
 
-absl::Status SftRun::MeetRanks() {
-  const int world = config_.learner().ranks();
-  if (world == 1) {
-    collective_ = MakeLocalCollective();
-    return absl::OkStatus();
-  }
+absl::Status SftRun::MeetOthers() {
   C10dOptions options;
   options.rank = options_.rank;
-  options.world_size = world;
-  const size_t colon = options_.store.rfind(':');
-  if (colon == std::string::npos ||
-      !absl::SimpleAtoi(options_.store.substr(colon + 1), &options.store_port)) {
-    return absl::InvalidArgumentError(absl::StrCat("--store: expected HOST:PORT where the ", world,
-                                                   " ranks meet, found \"", options_.store, "\""));
-  }
-  options.store_host = options_.store.substr(0, colon);
+  options.world_size = config_.learner().ranks();
   options.backend = model_->options().device.is_cuda() ? "nccl" : "gloo";
   // The others wait here while rank 0 evaluates.
   options.timeout = absl::Seconds(config_.learner().step_timeout_seconds());
-  COHORT_ASSIGN_OR_RETURN(collective_, MakeC10dCollective(options));
+  options.silence = absl::Seconds(config_.learner().rank_silence_seconds());
+  options.run_hash = HashOfFields(semantic_);
+  options.interface = config_.learner().interface();
+  COHORT_ASSIGN_OR_RETURN(collective_, MeetRanks(std::move(options), options_.store));
   return absl::OkStatus();
 }
 

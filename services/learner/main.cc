@@ -40,6 +40,9 @@ void AddOptions(CLI::App* app, LearnerArgs* args) {
   app->add_option("--set", args->overrides, "key=value over the configuration")->take_all();
   app->add_option("--listen", args->listen, "HOST:PORT for workers (default: learner.listen)");
   app->add_option("--store", args->store, "HOST:PORT where ranks meet; rank 0 listens there");
+  app->add_option("--interface", args->interface,
+                  "network interface of the ranks' own, unencrypted traffic (default: "
+                  "learner.interface)");
   app->add_option("--out", args->out, "folder of the run (default: run.out)");
   app->add_option("--http-listen", args->http_listen,
                   "HOST:PORT for /metrics, /healthz, /readyz and status");

@@ -426,6 +426,13 @@ void RunReporter::ExportRows(const StepLine& line) {
   }
 }
 
+void RunReporter::RankSilences(const std::vector<absl::Duration>& silences) {
+  for (size_t rank = 0; rank < silences.size(); ++rank) {
+    registry_.Gauge(metric::kRankSilence, {{"rank", absl::StrCat(rank)}})
+        .Set(absl::ToDoubleSeconds(silences[rank]));
+  }
+}
+
 void RunReporter::Fleet(const LedgerCounts& counts, int64_t version,
                         const std::vector<v1::WorkerStatus>& workers) {
   registry_.Counter(metric::kGroupsDispatched).RaiseTo(static_cast<double>(counts.dispatched));

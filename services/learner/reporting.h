@@ -75,6 +75,8 @@ class RunReporter {
   // that does not balance is logged as an alert.
   void Fleet(const LedgerCounts& counts, int64_t version,
              const std::vector<v1::WorkerStatus>& workers);
+  // Of every rank, from rank 0; none where there is only one.
+  void RankSilences(const std::vector<absl::Duration>& silences);
   void CheckpointWritten(double seconds, bool ok);
   void StepFailed(const absl::Status& status);  // counts numbers that are not finite
   absl::Status WriteSummary(const RunTotals& totals, int64_t steps) const;

@@ -147,6 +147,7 @@ absl::Status LearnerRun::Prepare() {
   }
   serving_ = std::make_unique<LearnerServing>(args_, &parts_, prompts_.get(), reporter_.get(),
                                               &timer_, &log_);
+  serving_->CheckRanksWith([this] { return parts_.collective->RanksAlive(); });
   COHORT_RETURN_IF_ERROR(
       WriteFileAtomic(parts_.OutPath(metric::kConfigFile), PrintConfig(config())));
   if (Complete()) {

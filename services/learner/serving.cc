@@ -188,6 +188,7 @@ int64_t LearnerServing::WeightBytes() const {
 void LearnerServing::Tick() {
   housekeeping_.Begin("counts groups and workers", kTickLimit);
   reporter_->Fleet(dispatcher_->Counts(), store_->newest(), Workers());
+  if (parts_->collective != nullptr) reporter_->RankSilences(parts_->collective->Silences());
 }
 
 // With the version that each one has applied; heartbeats tell it later.

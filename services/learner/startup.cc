@@ -9,7 +9,6 @@
 #include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/hash.h"
-#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/model/model_hash.h"
@@ -126,32 +125,21 @@ absl::Status LoadOthers(LearnerParts* parts) {
   return LoadBeside(options, parts);
 }
 
-absl::Status MeetRanks(const LearnerArgs& args, LearnerParts* parts) {
-  if (args.rank < 0 || args.rank >= args.world) {
-    return BadSetup(absl::InvalidArgumentError(absl::StrCat(
-        "--rank: expected 0 to ", args.world - 1, " (--world - 1), found ", args.rank)));
-  }
-  if (args.world == 1) {
-    parts->collective = MakeLocalCollective();
-    return absl::OkStatus();
-  }
+absl::Status MeetOthers(const LearnerArgs& args, LearnerParts* parts) {
+  const v1::LearnerSection& learner = parts->config.learner();
   C10dOptions options;
   options.rank = args.rank;
   options.world_size = args.world;
-  const absl::StatusOr<HostPort> store = ParseHostPort(args.store);
-  if (!store.ok()) {
-    return BadSetup(absl::InvalidArgumentError(
-        absl::StrCat("--store, where the ", args.world,
-                     " ranks meet: ", std::string(store.status().message()))));
-  }
-  options.store_host = store->host;
-  options.store_port = store->port;
   options.backend = parts->model->options().device.is_cuda() ? "nccl" : "gloo";
   // The others wait here while rank 0 waits for a batch or for an evaluation.
-  options.timeout =
-      absl::Seconds(2 * parts->config.learner().step_timeout_seconds()) + absl::Minutes(1);
-  COHORT_ASSIGN_OR_RETURN(parts->collective, MakeC10dCollective(options));
-  COHORT_LOG(INFO) << "rank " << args.rank << " of " << args.world << " met the others";
+  options.timeout = absl::Seconds(2 * learner.step_timeout_seconds()) + absl::Minutes(1);
+  options.silence = absl::Seconds(learner.rank_silence_seconds());
+  options.waits_for = [parts](const std::string& what) { WaitFor(*parts, what); };
+  options.run_hash = HashOfFields(parts->semantic);
+  options.interface = args.interface.empty() ? learner.interface() : args.interface;
+  absl::StatusOr<std::unique_ptr<Collective>> met = MeetRanks(std::move(options), args.store);
+  if (!met.ok()) return BadInput(met.status());
+  parts->collective = *std::move(met);
   return absl::OkStatus();
 }
 
@@ -232,7 +220,7 @@ absl::StatusOr<std::unique_ptr<LearnerParts>> StartLearner(const LearnerArgs& ar
   COHORT_RETURN_IF_ERROR(BadInput(LoadPolicy(args.rank, /*trainable=*/true, parts.get())));
   COHORT_RETURN_IF_ERROR(BadInput(LoadOthers(parts.get())));
   WaitFor(*parts, absl::StrCat("waiting for ranks: ", args.world, " meet at ", args.store));
-  COHORT_RETURN_IF_ERROR(MeetRanks(args, parts.get()));
+  COHORT_RETURN_IF_ERROR(MeetOthers(args, parts.get()));
   WaitFor(*parts, "preparing the run");
   COHORT_RETURN_IF_ERROR(MakeTrainer(args, std::move(cancelled), parts.get()));
   // Rank 0 shows the run once it serves it.

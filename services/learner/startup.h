@@ -26,6 +26,7 @@ struct LearnerArgs {
   int rank = 0;
   int world = 1;
   std::string store;         // HOST:PORT where ranks meet; not needed by one rank
+  std::string interface;     // of the ranks' own traffic; empty: learner.interface
   std::string out;           // empty: run.out
   std::string address_file;  // empty: `address` in the run's folder
   std::string resume;        // --resume[=auto], as common/run_folder/run_folder.h reads it

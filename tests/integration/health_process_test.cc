@@ -43,7 +43,7 @@ TEST_F(HealthProcess, ALearnerIsHealthyFromItsStartAndReadyOnceItsRanksHaveMet) 
   WriteConfig(1000);
   const int first = FreePort(), second = FreePort();
   const auto rank0 = Learner(0, 2, {"--http-listen", Listen(first)});
-  ASSERT_TRUE(Says(first, "/readyz", "503 waiting for ranks: 2 meet at ")) << rank0->Log();
+  ASSERT_TRUE(Says(first, "/readyz", "503 waiting for ranks")) << rank0->Log();
   EXPECT_EQ(Ask(first, "/healthz"), "200 ok\n");
   EXPECT_THAT(Ask(first, "/status"), HasSubstr("waiting for ranks"));
   const auto rank1 = Learner(1, 2, {"--http-listen", Listen(second)});

@@ -1,0 +1,97 @@
+// Runs the fuzz target over a small seeded corpus with mutations; a longer campaign links it with
+// libFuzzer.
+#include "tests/fuzz/store_fuzz.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "cohort/v1/store.pb.h"
+#include "common/base/log.h"
+#include "common/base/rng.h"
+#include "common/rpc/channel.h"
+
+namespace cohort {
+namespace {
+
+void Append(std::string* out, int kind, const google::protobuf::MessageLite& request) {
+  const std::string bytes = request.SerializeAsString();
+  out->push_back(static_cast<char>(kind));
+  out->push_back(static_cast<char>(bytes.size() & 0xff));
+  out->push_back(static_cast<char>(bytes.size() >> 8));
+  *out += bytes;
+}
+
+std::string Seed() {
+  std::string out;
+  v1::StoreJoin join;
+  join.set_protocol_version(1);
+  join.set_rank(1);
+  join.set_world(3);
+  join.set_host("node");
+  Append(&out, 0, join);
+  v1::StoreKeys keys;
+  keys.set_generation(2);
+  keys.add_keys("a");
+  keys.add_keys("b");
+  keys.set_timeout_seconds(10);
+  Append(&out, 6, keys);
+  v1::StoreBeat beat;
+  beat.set_generation(3);
+  beat.set_rank(2);
+  beat.set_doing("all-reduce");
+  beat.set_hold_seconds(1);
+  Append(&out, 7, beat);
+  v1::StoreSet set;
+  set.set_generation(1);
+  set.set_key("a");
+  set.set_value("1");
+  Append(&out, 1, set);
+  v1::StoreAdd add;
+  add.set_generation(1);
+  add.set_key("b");
+  add.set_amount(3);
+  Append(&out, 4, add);
+  v1::StoreCompareSet swap;
+  swap.set_generation(1);
+  swap.set_key("a");
+  swap.set_expected("1");
+  swap.set_desired("2");
+  Append(&out, 2, swap);
+  Append(&out, 8, beat);
+  Append(&out, 3, keys);
+  Append(&out, 5, keys);
+  return out;
+}
+
+std::string Mutate(std::string bytes, CounterRng& rng) {
+  const uint64_t edits = 1 + rng.Below(4);
+  for (uint64_t i = 0; i < edits && !bytes.empty(); ++i) {
+    const size_t at = rng.Below(bytes.size());
+    switch (rng.Below(3)) {
+      case 0:
+        bytes[at] = static_cast<char>(rng.Below(256));
+        break;
+      case 1:
+        bytes.erase(at, rng.Below(16));
+        break;
+      default:
+        bytes.insert(at, std::string(rng.Below(16), static_cast<char>(rng.Below(256))));
+    }
+  }
+  return bytes;
+}
+
+TEST(StoreFuzzTest, NoCallsCrashTheStoreAndEveryWaitIsAnswered) {
+  QuietRpcLogs();
+  SetMinLogLevel(LogLevel::kFatal);
+  CounterRng rng(17);
+  const std::string seed = Seed();
+  for (int i = 0; i < 20000; ++i) {
+    const std::string bytes = i == 0 ? seed : Mutate(seed, rng);
+    EXPECT_EQ(FuzzRankStore(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()), 0);
+  }
+}
+
+}  // namespace
+}  // namespace cohort
