@@ -28,6 +28,7 @@ DIRECT = {
     "reward_service": ["rewards", "rpc"],
     "rl": [],
     "wire": ["rl", "rpc"],
+    "run_files": ["wire"],
     "dispatch": ["rl", "concurrency"],
     "tensor": [],
     "model": ["tensor"],

@@ -38,14 +38,19 @@ std::string NameOfFile(const std::string& path) {
 
 }  // namespace
 
+absl::Status OverrideConfig(const std::vector<std::string>& overrides, v1::RunConfig* config) {
+  for (const std::string& setting : overrides) {
+    COHORT_RETURN_IF_ERROR(ApplyOverride(setting, config));
+    DropOtherDataSpellings(setting, config);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<v1::RunConfig> ParseConfig(absl::string_view yaml, const std::string& origin,
                                           const std::vector<std::string>& overrides) {
   v1::RunConfig config;
   COHORT_RETURN_IF_ERROR(ReadYaml(yaml, origin, &config));
-  for (const std::string& setting : overrides) {
-    COHORT_RETURN_IF_ERROR(ApplyOverride(setting, &config));
-    DropOtherDataSpellings(setting, &config);
-  }
+  COHORT_RETURN_IF_ERROR(OverrideConfig(overrides, &config));
   return config;
 }
 
@@ -69,6 +74,16 @@ absl::StatusOr<v1::RunConfig> LoadResolvedConfig(const std::string& path,
     return absl::Status(valid.code(), absl::StrCat(path, ": ", valid.message()));
   }
   return config;
+}
+
+const std::string& LearnerDevice(const v1::RunConfig& config) {
+  const std::string& own = config.learner().device();
+  return own.empty() ? config.model().device() : own;
+}
+
+const std::string& RolloutDevice(const v1::RunConfig& config) {
+  const std::string& own = config.rollout().device();
+  return own.empty() ? config.model().device() : own;
 }
 
 int64_t UpdatesPerBatch(const v1::RunConfig& config) {

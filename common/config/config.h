@@ -31,6 +31,9 @@ absl::StatusOr<v1::RunConfig> LoadConfig(const std::string& path,
 absl::StatusOr<v1::RunConfig> ParseConfig(absl::string_view yaml, const std::string& origin,
                                           const std::vector<std::string>& overrides = {});
 
+// Applies overrides to a configuration, in order, as LoadConfig does.
+absl::Status OverrideConfig(const std::vector<std::string>& overrides, v1::RunConfig* config);
+
 // Fills in every default. What is derived rather than constant:
 //   run.name           `name` (a file's name without folder and .yaml)
 //   run.out            runs/NAME
@@ -48,7 +51,8 @@ absl::StatusOr<v1::RunConfig> ParseConfig(absl::string_view yaml, const std::str
 //   algorithm.agg.empty_rows   count for seq_mean_token_sum_const, else exclude (algorithms.md 2.6)
 //   algorithm.agg.constant     rollout.max_new_tokens, for seq_mean_token_sum_const
 // Idempotent. Left open on purpose, since only a process knows: model.dtype and device `auto`,
-// threads 0, weights.codec `auto`.
+// threads 0, weights.codec `auto`. learner.device and rollout.device stay unset where they are not
+// given, so that an override of model.device still reaches them.
 void ResolveConfig(const std::string& name, v1::RunConfig* config);
 
 // Ranges, sizes that do not divide, and the rules of algorithms.md 14.3. Expects a resolved
@@ -65,6 +69,11 @@ absl::StatusOr<v1::RunConfig> LoadResolvedConfig(const std::string& path,
 // YAML with every field that is set. Of a resolved configuration that is every value, and
 // ParseConfig of the text gives an equal message.
 std::string PrintConfig(const v1::RunConfig& config);
+
+// auto, cpu, cuda or cuda:N that a role computes on: its own field where it is set, else
+// model.device.
+const std::string& LearnerDevice(const v1::RunConfig& config);
+const std::string& RolloutDevice(const v1::RunConfig& config);
 
 // Optimizer steps that one batch makes: mini_batches x epochs.
 int64_t UpdatesPerBatch(const v1::RunConfig& config);

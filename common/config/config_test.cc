@@ -528,6 +528,30 @@ TEST(SemanticFieldsTest, IgnoreWhatMayDiffer) {
                                                 {"data.sources[0].task", "addition-1"}}));
 }
 
+TEST(DeviceTest, ARolesOwnFieldOverridesTheModels) {
+  v1::RunConfig config = Resolved(kSmall, {"model.device=cpu", "rollout.device=cuda:1"});
+  EXPECT_EQ(LearnerDevice(config), "cpu");
+  EXPECT_EQ(RolloutDevice(config), "cuda:1");
+  // Resolved again under another model.device, as a worker does with what its learner resolved.
+  config.mutable_model()->set_device("auto");
+  ResolveConfig("again", &config);
+  EXPECT_EQ(LearnerDevice(config), "auto");
+  EXPECT_EQ(RolloutDevice(config), "cuda:1");
+  EXPECT_EQ(HashOfFields(SemanticFields(config, "abc")),
+            HashOfFields(SemanticFields(Resolved(kSmall), "abc")));
+}
+
+TEST(DeviceTest, UnknownNamesAreRefused) {
+  for (const char* field : {"model.device", "learner.device", "rollout.device"}) {
+    for (const char* name : {"gpu", "cuda:", "cuda:x", "cuda:-1"}) {
+      v1::RunConfig config = Resolved(kSmall, {absl::StrCat(field, "='", name, "'")});
+      EXPECT_THAT(ValidateConfig(config),
+                  StatusIs(kInvalid, AllOf(HasSubstr(field), HasSubstr("cuda:N"))))
+          << name;
+    }
+  }
+}
+
 TEST(SemanticFieldsTest, HowLongToLookForPromptsMayChangeWhenAPausedRunIsResumed) {
   const std::string base =
       HashOfFields(SemanticFields(Resolved(kSmall, {"algorithm.filter.prompts=dynamic"}), "abc"));

@@ -5,10 +5,12 @@
 #include <vector>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "common/base/host_port.h"
 #include "common/config/algorithm.h"
 #include "common/config/availability.h"
@@ -57,6 +59,16 @@ class Mistakes {
   std::vector<std::string> lines_;
 };
 
+// Whether cuda:N exists, its process knows.
+void CheckDevice(absl::string_view field, const std::string& name, Mistakes* out) {
+  absl::string_view index = name;
+  if (absl::ConsumePrefix(&index, "cuda:") && !index.empty() &&
+      absl::c_all_of(index, absl::ascii_isdigit)) {
+    return;
+  }
+  out->OneOf(field, name, {"auto", "cpu", "cuda", "cuda:N"});
+}
+
 void CheckRun(const v1::RunConfig& config, Mistakes* out) {
   out->AtLeast("run.steps", config.run().steps(), 1);
   out->AtLeast("run.sampled_tokens", config.run().sampled_tokens(), 0);
@@ -66,9 +78,7 @@ void CheckRun(const v1::RunConfig& config, Mistakes* out) {
     out->Add("model.path: expected a Hugging Face model folder, found nothing; set model.path");
   }
   out->OneOf("model.dtype", model.dtype(), {"auto", "fp32", "bf16"});
-  if (!absl::StartsWith(model.device(), "cuda:")) {  // whether that one exists, its process knows
-    out->OneOf("model.device", model.device(), {"auto", "cpu", "cuda"});
-  }
+  CheckDevice("model.device", model.device(), out);
   out->AtLeast("model.max_context", model.max_context(), 0);
 }
 
@@ -150,6 +160,8 @@ void CheckRollout(const v1::RolloutSection& rollout, Mistakes* out) {
   out->Above("rollout.lease_seconds", rollout.lease_seconds(), 0);
   out->Above("rollout.heartbeat_seconds", rollout.heartbeat_seconds(), 0);
   out->Above("rollout.connect_seconds", rollout.connect_seconds(), 0);
+  out->Between("rollout.drain_seconds", rollout.drain_seconds(), 0, 1e6);
+  if (rollout.has_device()) CheckDevice("rollout.device", rollout.device(), out);
   CheckSchedule(rollout, out);
   if (rollout.has_serial()) {
     out->AtLeast("rollout.serial.answer_tokens", rollout.serial().answer_tokens(), 0);
@@ -185,6 +197,7 @@ void CheckLearner(const v1::LearnerSection& learner, Mistakes* out) {
   out->AtLeast("learner.tokens_per_micro_batch", learner.tokens_per_micro_batch(), 1);
   out->AtLeast("learner.threads", learner.threads(), 0);
   out->Above("learner.step_timeout_seconds", learner.step_timeout_seconds(), 0);
+  if (learner.has_device()) CheckDevice("learner.device", learner.device(), out);
   CheckListen("learner.listen", learner.listen(), out);
   CheckListen("learner.http_listen", learner.http_listen(), out);
   CheckDivides("learner.prompts_per_step", learner.prompts_per_step(), "learner.mini_batches",

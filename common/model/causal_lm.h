@@ -48,6 +48,10 @@ class CausalLm {
   // content, with the file, the tensor, the expected and the found shape.
   static absl::StatusOr<std::unique_ptr<CausalLm>> Load(const std::string& folder,
                                                         const CausalLmOptions& options);
+  // The same from config.json alone, for weights that come from elsewhere: the parameters hold
+  // whatever was in memory until somebody writes all of them (WeightStaging).
+  static absl::StatusOr<std::unique_ptr<CausalLm>> WithoutWeights(const std::string& folder,
+                                                                  const CausalLmOptions& options);
   // Weights N(0, initializer_range), seeded: the same on every machine.
   static absl::StatusOr<std::unique_ptr<CausalLm>> Random(const ModelConfig& config,
                                                           const CausalLmOptions& options,

@@ -148,6 +148,18 @@ absl::StatusOr<std::unique_ptr<CausalLm>> CausalLm::Load(const std::string& fold
   return FromException(error, absl::StrCat("cannot load the model in ", folder));
 }
 
+absl::StatusOr<std::unique_ptr<CausalLm>> CausalLm::WithoutWeights(
+    const std::string& folder, const CausalLmOptions& options) try {
+  COHORT_ASSIGN_OR_RETURN(ModelConfig config, LoadModelConfig(folder));
+  std::unique_ptr<CausalLm> model(new CausalLm(std::move(config), options));
+  COHORT_RETURN_IF_ERROR(model->ChooseHead(folder));
+  COHORT_RETURN_IF_ERROR(model->Allocate());
+  model->source_folder_ = folder;
+  return model;
+} catch (const std::exception& error) {
+  return FromException(error, absl::StrCat("cannot make the model of ", folder));
+}
+
 absl::Status CausalLm::ChooseHead(const std::string& folder) {
   const bool classifier = config_.num_labels > 0;
   if (options_.head == ModelHead::kLanguage && classifier) {

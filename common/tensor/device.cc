@@ -30,7 +30,8 @@ absl::StatusOr<at::Device> CudaDevice(int index) {
   const int devices = CudaDevices();
   if (index >= devices) {
     return absl::FailedPreconditionError(
-        absl::StrCat("model.device asks for cuda:", index, " but this process sees ", devices,
+        absl::StrCat("model.device (or learner.device, rollout.device) asks for cuda:", index,
+                     " but this process sees ", devices,
                      " CUDA devices; use cpu or auto, or a build and a machine with CUDA"));
   }
   return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));

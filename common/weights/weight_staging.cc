@@ -29,6 +29,7 @@ struct WeightStaging::Impl {
   std::optional<v1::Manifest> target;
   std::set<uint32_t> missing;
   std::map<uint32_t, v1::Block> staged;
+  std::set<uint32_t> written;  // tensors of `cpu` that are ahead of the device's
   std::string scratch;
 
   const v1::BlockEntry& Entry(uint32_t block) const {
@@ -39,7 +40,8 @@ struct WeightStaging::Impl {
   absl::Status CheckBlocks(const v1::Manifest& manifest) const;
   void HashLive();
   absl::Status Decode(const v1::Block& block, char* out) const;
-  absl::Status CopyToDevice() const;
+  void Write(uint32_t block, const char* bytes);
+  absl::Status CopyToDevice();
 };
 
 namespace {
@@ -184,22 +186,32 @@ absl::Status WeightStaging::Add(v1::Block block) {
                                             block.version(),
                                             ": XXH3-128 differs from the manifest's"));
   }
-  s.missing.erase(block.block());
   const uint32_t index = block.block();
-  s.staged.emplace(index, std::move(block));
+  s.missing.erase(index);
+  if (s.held < 0) {
+    s.Write(index, s.scratch.data());
+  } else {
+    s.staged.emplace(index, std::move(block));
+  }
   return absl::OkStatus();
 }
 
 bool WeightStaging::Complete() const { return impl_->target.has_value() && impl_->missing.empty(); }
 
-absl::Status WeightStaging::Impl::CopyToDevice() const {
+void WeightStaging::Impl::Write(uint32_t block, const char* bytes) {
+  const v1::BlockEntry& entry = Entry(block);
+  std::memcpy(LiveData(block), bytes, entry.size());
+  hashes[block] = entry.xxh3();
+  written.insert(entry.tensor());
+}
+
+absl::Status WeightStaging::Impl::CopyToDevice() {
   try {
     c10::AutoGradMode no_grad(false);
-    std::set<uint32_t> touched;
-    for (const auto& [index, block] : staged) touched.insert(Entry(index).tensor());
-    for (uint32_t tensor : touched) {
+    for (uint32_t tensor : written) {
       if (!live[tensor].tensor.is_cpu()) live[tensor].tensor.copy_(cpu[tensor]);
     }
+    written.clear();
   } catch (const c10::Error& error) {
     return absl::InternalError(
         absl::StrCat("weights cannot be copied to the device: ", error.what_without_backtrace()));
@@ -215,6 +227,7 @@ absl::Status WeightStaging::Apply(bool verify_hash) {
     const absl::Status decoded = s.Decode(block, s.LiveData(index));
     COHORT_CHECK(decoded.ok()) << decoded;
     s.hashes[index] = s.Entry(index).xxh3();
+    s.written.insert(s.Entry(index).tensor());
   }
   COHORT_RETURN_IF_ERROR(s.CopyToDevice());
   s.held = s.target->version();

@@ -95,6 +95,9 @@ class WeightStore {
 // The worker's side: collects and verifies a version's blocks beside the live weights, then applies
 // them. What is collected stays compressed until it is applied. One owner thread, except that Apply
 // must not run while the model is in use.
+//
+// Before the first version nobody may use the model, so its blocks go straight into the live
+// tensors: a worker that starts without weights never holds them twice.
 class WeightStaging {
  public:
   // `live`: the model's tensors in name order, whose bytes are those of `held_version` (-1:
@@ -107,8 +110,9 @@ class WeightStaging {
   absl::Status Begin(const v1::Manifest& manifest);
   // Blocks still needed (those whose hash the live bytes already have are not).
   std::vector<uint32_t> MissingBlocks() const;
-  // Decodes against the live bytes and verifies. DataLoss: the hash differs (fetch it raw);
-  // InvalidArgument: not a block of this version, or not one that can be decoded.
+  // Decodes against the live bytes and verifies; writes them when no version was applied yet.
+  // DataLoss: the hash differs (fetch it raw); InvalidArgument: not a block of this version, or not
+  // one that can be decoded.
   absl::Status Add(v1::Block block);
   bool Complete() const;
   // Writes the collected blocks into the live tensors, in place. DataLoss: the weights hash, which

@@ -189,17 +189,55 @@ TEST(WeightStagingTest, NeedsNothingWhenItAlreadyHasTheBytes) {
   EXPECT_EQ(staging.held_version(), 0);
 }
 
-TEST(WeightStagingTest, LeavesTheLiveWeightsAloneUntilApplied) {
+TEST(WeightStagingTest, TheFirstVersionIsNeverHeldTwice) {
   WeightStore store(Small());
   auto source = Zeros();
   FillRandom(source, 1);
   COHORT_ASSERT_OK(store.Publish(0, source));
   auto live = Zeros();
-  const std::string before = HashOf(live);
   WeightStaging staging(live, -1);
   COHORT_ASSERT_OK(staging.Begin(*store.Manifest(0)));
   for (uint32_t block : staging.MissingBlocks()) {
     COHORT_ASSERT_OK(staging.Add(Sent(*store.EncodeBlock(0, block, -1))));
+  }
+  EXPECT_EQ(HashOf(live), HashOf(source)) << "collected beside the live weights";
+  COHORT_ASSERT_OK(staging.Apply(true));
+}
+
+TEST(WeightStagingTest, AFirstVersionThatWasInterruptedGoesOnWhereItWas) {
+  WeightStore store(Small());
+  auto source = Zeros();
+  FillRandom(source, 1);
+  COHORT_ASSERT_OK(store.Publish(0, source));
+  auto live = Zeros();
+  WeightStaging staging(live, -1);
+  COHORT_ASSERT_OK(staging.Begin(*store.Manifest(0)));
+  const std::vector<uint32_t> all = staging.MissingBlocks();
+  COHORT_ASSERT_OK(staging.Add(Sent(*store.EncodeBlock(0, all.at(0), -1))));
+  Nudge(source, 9);
+  COHORT_ASSERT_OK(store.Publish(1, source));
+  COHORT_ASSERT_OK(staging.Begin(*store.Manifest(1)));
+  EXPECT_LE(staging.MissingBlocks().size(), all.size());
+  for (uint32_t block : staging.MissingBlocks()) {
+    COHORT_ASSERT_OK(staging.Add(Sent(*store.EncodeBlock(1, block, -1))));
+  }
+  COHORT_ASSERT_OK(staging.Apply(true));
+  EXPECT_EQ(HashOf(live), HashOf(source));
+}
+
+TEST(WeightStagingTest, LeavesTheLiveWeightsAloneUntilApplied) {
+  WeightStore store(Small());
+  auto source = Zeros();
+  COHORT_ASSERT_OK(store.Publish(0, source));
+  auto live = Zeros();
+  WeightStaging staging(live, -1);
+  Take(store, 0, staging);
+  FillRandom(source, 1);
+  COHORT_ASSERT_OK(store.Publish(1, source));
+  const std::string before = HashOf(live);
+  COHORT_ASSERT_OK(staging.Begin(*store.Manifest(1)));
+  for (uint32_t block : staging.MissingBlocks()) {
+    COHORT_ASSERT_OK(staging.Add(Sent(*store.EncodeBlock(1, block, 0))));
     EXPECT_EQ(HashOf(live), before);
   }
   void* address = live[0].tensor.data_ptr();

@@ -203,7 +203,7 @@ absl::Status SftRun::Prepare() {
 absl::Status SftRun::LoadModel() {
   const std::string& path = config_.model().path();
   CausalLmOptions options;
-  COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(config_.model().device()));
+  COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(LearnerDevice(config_)));
   COHORT_ASSIGN_OR_RETURN(options.dtype, ResolveDtype(config_.model().dtype(), options.device));
   config_.mutable_model()->set_dtype(DtypeName(options.dtype));
   options.trainable = true;

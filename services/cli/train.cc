@@ -39,14 +39,14 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr absl::Duration kFailureGrace = absl::Minutes(10);
 constexpr absl::Duration kBeyondGrace = absl::Seconds(5);  // the learner ends itself by then
 constexpr absl::Duration kRankGrace = absl::Seconds(20);   // once rank 0 has ended
-constexpr absl::Duration kWorkerGrace = absl::Seconds(8);
+constexpr absl::Duration kWorkerEnd = absl::Seconds(5);    // after it has drained
 constexpr int kLogLines = 20;
 // A worker that ended in order was sent away by a learner that is ending too, as a rule.
 constexpr absl::Duration kSentAway = absl::Seconds(15);
 
 // The devices that this process may use, as CUDA_VISIBLE_DEVICES names them. Empty without a GPU.
 std::vector<std::string> VisibleGpus(const v1::RunConfig& config) {
-  if (config.model().device() == "cpu") return {};
+  if (LearnerDevice(config) == "cpu" && RolloutDevice(config) == "cpu") return {};
   if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
     return absl::StrSplit(visible, ',', absl::SkipWhitespace());
   }
@@ -106,6 +106,9 @@ class TrainRun {
   absl::Status Step();  // one turn of the loop
   void ShowMetrics();
   void ShowSummary();
+  absl::Duration WorkerGrace() const {
+    return absl::Seconds(config_.rollout().drain_seconds()) + kWorkerEnd;
+  }
   void StopAll(absl::Duration grace);
   int StopOnSignal(int signal);
   int Failed(absl::Status status);
@@ -306,7 +309,7 @@ void TrainRun::StopAll(absl::Duration grace) {
   if (!in_order)
     view_.Say("the learner was ended at once; what came after its last checkpoint is lost");
   supervisor_.Stop(LearnerNames(), in_order ? kRankGrace : absl::ZeroDuration(), &gate_);
-  supervisor_.Stop(WorkerNames(), in_order ? kWorkerGrace : absl::ZeroDuration(), &gate_);
+  supervisor_.Stop(WorkerNames(), in_order ? WorkerGrace() : absl::ZeroDuration(), &gate_);
 }
 
 // Rank 0 decides what became of the run: it may have been done already, or could not save it.
@@ -338,7 +341,7 @@ int TrainRun::Failed(absl::Status status) {
 }
 
 int TrainRun::Complete() {
-  supervisor_.Stop(WorkerNames(), kWorkerGrace, &gate_);
+  supervisor_.Stop(WorkerNames(), WorkerGrace(), &gate_);
   ShowMetrics();
   // One that trains writes down where it listens.
   if (!ReadFile(OutPath(metric::kAddressFile)).ok()) {

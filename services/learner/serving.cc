@@ -84,6 +84,8 @@ LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
   options.fill_status = [this](v1::StatusReply* reply) { FillStatus(reply); };
   session_ = std::make_unique<SessionService>(options, dispatcher_.get());
   weights_ = std::make_unique<WeightService>(WeightService::Options{}, store_.get());
+  files_ = std::make_unique<RunFilesService>(
+      RunFilesService::Options{.model_sha256 = parts->model_hash}, parts->config);
 }
 
 LearnerServing::~LearnerServing() { Stop("the learner ends", absl::ZeroDuration()); }
@@ -126,7 +128,7 @@ void LearnerServing::Announce() {
 absl::Status LearnerServing::Start() {
   ServerHost::Options options;
   options.listen = args_.listen.empty() ? parts_->config.learner().listen() : args_.listen;
-  options.services = {session_->grpc_service(), weights_->grpc_service()};
+  options.services = {session_->grpc_service(), weights_->grpc_service(), files_->grpc_service()};
   COHORT_ASSIGN_OR_RETURN(server_, ServerHost::Start(options));
 
   if (parts_->http == nullptr) {
@@ -148,9 +150,8 @@ absl::Status LearnerServing::Start() {
   const std::string file =
       args_.address_file.empty() ? parts_->OutPath(metric::kAddressFile) : args_.address_file;
   COHORT_LOG(INFO) << "listening on " << server_->address() << ", http://"
-                   << parts_->http->address() << "; waiting for workers (cohort-rollout --config "
-                   << parts_->OutPath(metric::kConfigFile) << " --learner " << server_->address()
-                   << ")";
+                   << parts_->http->address() << "; waiting for workers (cohort-rollout --learner "
+                   << server_->address() << ")";
   return WriteFileAtomic(file, server_->address() + "\n");
 }
 
@@ -270,6 +271,7 @@ void LearnerServing::Stop(const std::string& reason, absl::Duration limit) {
   }
   session_->Shutdown();
   weights_->Shutdown();
+  files_->Shutdown();
   if (server_ != nullptr) server_->Shutdown(absl::Seconds(1));
 }
 

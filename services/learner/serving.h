@@ -14,6 +14,7 @@
 #include "common/concurrency/watchdog.h"
 #include "common/dispatch/dispatcher.h"
 #include "common/rpc/server_host.h"
+#include "common/run_files/run_files_service.h"
 #include "common/telemetry/phase_timer.h"
 #include "common/weights/weight_store.h"
 #include "services/learner/prompt_feed.h"
@@ -80,6 +81,7 @@ class LearnerServing {
   std::unique_ptr<WeightStore> store_;
   std::unique_ptr<SessionService> session_;
   std::unique_ptr<WeightService> weights_;
+  std::unique_ptr<RunFilesService> files_;
   std::unique_ptr<ServerHost> server_;
   std::function<absl::Status()> ranks_;
   std::unique_ptr<CachedCheck> dials_itself_, can_write_;

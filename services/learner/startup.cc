@@ -59,7 +59,7 @@ void WaitFor(const LearnerParts& parts, const std::string& what) {
 
 absl::StatusOr<CausalLmOptions> ModelOptions(const LearnerParts& parts, int rank) {
   CausalLmOptions options;
-  COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(parts.config.model().device(), rank));
+  COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(LearnerDevice(parts.config), rank));
   COHORT_ASSIGN_OR_RETURN(options.dtype,
                           ResolveDtype(parts.config.model().dtype(), options.device));
   return options;

@@ -218,6 +218,7 @@ absl::Status GenerationLoop::ApplyWeights() {
 // enough that a drain can give the rest back.
 void GenerationLoop::SubmitReady() {
   const int64_t held = weights_->held_version();
+  if (held < 0) return;  // the model may hold no weights at all
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     if (engine_->active_rows() + engine_->waiting_rows() >= options_.max_rows) return;
     if (next->lease.version_floor > held) {
@@ -242,7 +243,7 @@ void GenerationLoop::GiveBackLate() {
 
 absl::Status GenerationLoop::CheckWaitForWeights() {
   const int64_t held = weights_->held_version();
-  int64_t floor = -1;
+  int64_t floor = waiting_.empty() ? -1 : 0;
   for (const Waiting& waiting : waiting_) floor = std::max(floor, waiting.lease.version_floor);
   const absl::Time now = absl::Now();
   if (floor <= held) {

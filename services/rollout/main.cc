@@ -15,9 +15,16 @@ int main(int argc, char** argv) {
   cohort::StopSignal stop;
   cohort::WorkerArgs args;
   CLI::App app("Samples groups of completions for a learner and scores them.", "cohort-rollout");
-  app.add_option("--config", args.config_path, "configuration of the run (YAML)")->required();
+  app.add_option(
+      "--config", args.config_path,
+      "configuration of the run (YAML); without it, configuration, tokenizer and model come "
+      "from the learner");
   app.add_option("--set", args.overrides, "key=value over the configuration")->take_all();
-  app.add_option("--learner", args.learner, "HOST:PORT of the learner")->required();
+  app.add_option("--learner", args.learner, "HOST:PORT of the learner")
+      ->envname("COHORT_LEARNER")
+      ->required();
+  app.add_option("--cache", args.cache,
+                 "folder for files that come from the learner (default: ~/.cache/cohort/files)");
   app.add_option("--pace", args.pace,
                  "at most so many tokens per second (for tests of scaling); 0: as fast as it can")
       ->envname("COHORT_PACE")

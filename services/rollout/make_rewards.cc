@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/base/status_macros.h"
+#include "common/config/config.h"
 #include "common/reward_service/service_scorer.h"
 #include "common/scoring/reward_model.h"
 #include "common/tensor/device.h"
@@ -64,7 +65,7 @@ absl::StatusOr<std::shared_ptr<BatchScorer>> LoadRewardModel(const v1::RewardCom
   RewardModelOptions options;
   options.path = source.path();
   options.policy_path = config.model().path();
-  COHORT_ASSIGN_OR_RETURN(options.model.device, ResolveDevice(config.model().device()));
+  COHORT_ASSIGN_OR_RETURN(options.model.device, ResolveDevice(RolloutDevice(config)));
   COHORT_ASSIGN_OR_RETURN(options.model.dtype,
                           ResolveDtype(config.model().dtype(), options.model.device));
   if (source.has_timeout_seconds()) options.timeout = absl::Seconds(source.timeout_seconds());

@@ -291,14 +291,16 @@ void WeightFollower::Impl::HandleError(const v1::WeightError& error) {
 
 absl::StatusOr<std::optional<int64_t>> WeightFollower::Impl::ApplyIfReady() {
   if (!ready()) return std::nullopt;
+  bool whole = false;
   {
     absl::MutexLock lock(&mu_);
     if (phase_ != Phase::kReady) return std::nullopt;
     phase_ = Phase::kApplying;
+    whole = base_ < 0;
     ready_.store(false, std::memory_order_release);
   }
   const absl::Time start = absl::Now();
-  const absl::Status applied = staging_.Apply(options_.verify_hash);
+  const absl::Status applied = staging_.Apply(/*verify_hash=*/whole);
   const absl::Duration pause = absl::Now() - start;
   absl::MutexLock lock(&mu_);
   if (!applied.ok()) {

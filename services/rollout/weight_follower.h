@@ -39,8 +39,7 @@ class WeightFollower {
     std::string worker_id;
     absl::Duration connect_limit = absl::Minutes(10);  // without a learner before giving up
     int requests_in_flight = 8;
-    bool verify_hash = false;  // compare the SHA-256 of all weights after each application
-    uint64_t seed = 0;         // of the backoff's jitter
+    uint64_t seed = 0;  // of the backoff's jitter
     // Called on the follower's thread when a version is ready to be applied; must not block.
     std::function<void(int64_t version)> on_ready = nullptr;
   };
@@ -55,8 +54,10 @@ class WeightFollower {
   void Stop();
 
   bool ready() const;
-  // Applies the version that is ready, if any, and returns it. Does not wait. An error (the weights
-  // are not those of the manifest) leaves the worker unable to serve.
+  // Applies the version that is ready, if any, and returns it. Does not wait. Every block has its
+  // own hash; where all of them were sent whole, the first version above all, the SHA-256 of all
+  // weights is compared, too. An error (they are not those of the manifest) leaves the worker
+  // unable to serve.
   absl::StatusOr<std::optional<int64_t>> ApplyIfReady();
   // Blocks until a version at or above `floor` is applied or ready. DeadlineExceeded (says what is
   // there), Cancelled (stopped) or why following ended for good.

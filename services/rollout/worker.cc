@@ -15,7 +15,6 @@
 #include "common/config/config.h"
 #include "common/generate/engine.h"
 #include "common/model/causal_lm.h"
-#include "common/model/model_hash.h"
 #include "common/model/vocabulary.h"
 #include "common/rpc/json.h"
 #include "common/telemetry/http_host.h"
@@ -24,6 +23,7 @@
 #include "services/rollout/generation_loop.h"
 #include "services/rollout/make_rewards.h"
 #include "services/rollout/reward_runner.h"
+#include "services/rollout/run_source.h"
 #include "services/rollout/session_client.h"
 #include "services/rollout/weight_follower.h"
 
@@ -31,8 +31,6 @@ namespace cohort {
 namespace {
 
 constexpr absl::Duration kPoll = absl::Milliseconds(200);
-// Time for running groups after SIGTERM; whoever sent it will not wait long.
-constexpr absl::Duration kSignalDrain = absl::Seconds(3);
 constexpr absl::Duration kGoodbye = absl::Seconds(3);
 constexpr char kAuto[] = "auto";  // of model.dtype
 
@@ -57,6 +55,7 @@ class Worker {
   }
 
  private:
+  absl::Status FindRun();
   absl::Status LoadModel();
   absl::Status MakeEngine();
   absl::Status StartHttp();
@@ -71,7 +70,8 @@ class Worker {
 
   const WorkerArgs args_;
   StopSignal* const stop_;
-  v1::RunConfig config_;
+  RunSource run_;
+  v1::RunConfig config_;        // the run's, with what this process has decided
   bool follows_dtype_ = false;  // model.dtype is auto: the learner's
   std::string worker_id_;
   MetricRegistry metrics_;
@@ -98,11 +98,13 @@ class Worker {
 
 absl::Status Worker::LoadModel() {
   CausalLmOptions options;
-  COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(config_.model().device()));
+  COHORT_ASSIGN_OR_RETURN(options.device, ResolveDevice(RolloutDevice(config_)));
   COHORT_ASSIGN_OR_RETURN(options.dtype, ResolveDtype(config_.model().dtype(), options.device));
   config_.mutable_model()->set_dtype(DtypeName(options.dtype));
   COHORT_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Load(config_.model().path()));
-  COHORT_ASSIGN_OR_RETURN(model_, CausalLm::Load(config_.model().path(), options));
+  const std::string& path = config_.model().path();
+  COHORT_ASSIGN_OR_RETURN(model_, run_.has_weights ? CausalLm::Load(path, options)
+                                                   : CausalLm::WithoutWeights(path, options));
   return CheckVocabulary(config_.model().path(), tokenizer_->vocab_size(), model_->config());
 }
 
@@ -146,22 +148,31 @@ absl::Status Worker::StartHttp() {
 }
 
 absl::Status Worker::Prepare(const std::string& dtype) {
-  absl::StatusOr<v1::RunConfig> config = LoadResolvedConfig(args_.config_path, args_.overrides);
-  if (!config.ok()) return BadInput(config.status());
-  config_ = *std::move(config);
-  follows_dtype_ = config_.model().dtype() == kAuto;
-  if (!dtype.empty()) config_.mutable_model()->set_dtype(dtype);
   worker_id_ = args_.worker_id.empty() ? absl::StrCat(HostName(), "-", getpid()) : args_.worker_id;
   SetLogRole(worker_id_);
+  COHORT_RETURN_IF_ERROR(StartHttp());  // answers while the learner is waited for
+  COHORT_RETURN_IF_ERROR(BadInput(FindRun()));
+  follows_dtype_ = config_.model().dtype() == kAuto;
+  if (!dtype.empty()) config_.mutable_model()->set_dtype(dtype);
   COHORT_RETURN_IF_ERROR(SetComputeThreads(config_.rollout().threads()));
   COHORT_RETURN_IF_ERROR(BadInput(LoadModel()));
   COHORT_RETURN_IF_ERROR(BadInput(MakeEngine()));
-  COHORT_ASSIGN_OR_RETURN(const std::string hash, ModelContentHash(config_.model().path()));
-  COHORT_RETURN_IF_ERROR(StartHttp());
   MakeLoop();
   v1::RunConfig said = config_;  // rank 0 decides what `auto` is
   if (follows_dtype_) said.mutable_model()->set_dtype(kAuto);
-  Connect(SemanticFields(said, hash));
+  Connect(SemanticFields(said, run_.model_sha256));
+  return absl::OkStatus();
+}
+
+absl::Status Worker::FindRun() {
+  RunSourceOptions options;
+  options.config_path = args_.config_path;
+  options.overrides = args_.overrides;
+  options.learner = args_.learner;
+  options.worker_id = worker_id_;
+  options.cache = args_.cache;
+  COHORT_ASSIGN_OR_RETURN(run_, FindRunSource(options, stop_));
+  config_ = run_.config;
   return absl::OkStatus();
 }
 
@@ -254,7 +265,7 @@ void Worker::SendScored(const absl::Status& status, ScoringJob job) {
 
 absl::Status Worker::Serve() {
   metrics_.Counter(metric::kRolloutGroups).RaiseTo(0);
-  COHORT_LOG(INFO) << "model " << config_.model().path() << " in " << config_.model().dtype()
+  COHORT_LOG(INFO) << "model " << run_.model_name << " in " << config_.model().dtype()
                    << ", metrics at http://" << http_->address() << "/metrics, learner "
                    << args_.learner;
   serving_ = true;
@@ -275,7 +286,7 @@ absl::Status Worker::WaitForEnd() {
   for (;;) {
     CountStreams();
     if (const int signal = stop_->Wait(kPoll); signal != 0) {
-      DrainAll(kSignalDrain, absl::StrCat("signal ", signal));
+      DrainAll(absl::Seconds(config_.rollout().drain_seconds()), absl::StrCat("signal ", signal));
       return absl::OkStatus();
     }
     bool drain = false;
@@ -331,7 +342,9 @@ absl::Status RunWorker(const WorkerArgs& args, StopSignal* stop) {
   std::string dtype;
   while (true) {
     Worker worker(args, stop);
-    COHORT_RETURN_IF_ERROR(worker.Prepare(dtype));
+    const absl::Status prepared = worker.Prepare(dtype);
+    if (absl::IsCancelled(prepared)) return absl::OkStatus();  // stopped before it had begun
+    COHORT_RETURN_IF_ERROR(prepared);
     const absl::Status end = worker.Serve();
     const std::string other = worker.other_dtype();
     if (!end.ok() || other.empty()) return end;

@@ -21,8 +21,9 @@
 namespace cohort {
 
 struct WorkerArgs {
-  std::string config_path;
+  std::string config_path;             // empty: the learner's configuration and model
   std::vector<std::string> overrides;  // --set
+  std::string cache;                   // of files from the learner; empty: DefaultCacheFolder()
   std::string learner;                 // HOST:PORT
   double pace = 0;                     // tokens per second at most; 0: no limit
   std::string http_listen = "127.0.0.1:0";

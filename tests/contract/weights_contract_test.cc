@@ -236,9 +236,7 @@ class FollowTest : public WeightServiceTest {
  protected:
   std::unique_ptr<WeightFollower> Start(const std::vector<PublishedTensor>& live) {
     auto follower = std::make_unique<WeightFollower>(
-        WeightFollower::Options{
-            .learner = host_->address(), .worker_id = "w-1", .verify_hash = true},
-        live);
+        WeightFollower::Options{.learner = host_->address(), .worker_id = "w-1"}, live);
     follower->Start();
     return follower;
   }
