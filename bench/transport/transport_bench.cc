@@ -2,7 +2,8 @@
 //
 //   GroupUpload     session stream: encoded group -> chunks -> learner -> decoded -> ack, bytes/s
 //   Publish         WeightStore::Publish of a model of `megabytes`, `permille` of its bf16 changed
-//   Deliver         all blocks of a version over the weight stream until ready, then applied
+//   Deliver         all blocks of a version over the weight stream until ready, then applied;
+//                   `tls` 1: encrypted and authenticated on both sides
 #include <ATen/ops/empty.h>
 #include <benchmark/benchmark.h>
 
@@ -15,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/base/rng.h"
 #include "common/rpc/server_host.h"
+#include "common/rpc/test_certificates.h"
 #include "common/wire/group_codec.h"
 #include "common/wire/test_groups.h"
 #include "services/learner/session_service.h"
@@ -176,15 +178,28 @@ BENCHMARK(Publish)
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 
+// Null unless `tls`.
+std::shared_ptr<const Security> MakeSecurity(bool tls, Role role) {
+  if (!tls) return nullptr;
+  static const testing::TestAuthority authority;
+  static const TemporaryFolder folder;
+  return *Security::Create({.files = authority.Write(folder.path(), role), .roles = {role}});
+}
+
 void Deliver(benchmark::State& state) {
+  const bool tls = state.range(3) != 0;
   auto model = MakeModel(state.range(0), DtypeOf(state));
   auto live = MakeModel(state.range(0), DtypeOf(state));
   WeightStore store(WeightStore::Options{});
   int64_t version = 0;
   if (!store.Publish(version, model).ok()) return state.SkipWithError("not published");
-  WeightService service({}, &store);
-  auto host = ServerHost::Start({.services = {service.grpc_service()}});
-  WeightFollower follower({.learner = (*host)->address(), .worker_id = "w"}, live);
+  const auto security = MakeSecurity(tls, Role::kLearner);
+  WeightService service({.security = security}, &store);
+  auto host = ServerHost::Start({.services = {service.grpc_service()}, .security = security});
+  WeightFollower follower({.learner = (*host)->address(),
+                           .worker_id = "w",
+                           .security = MakeSecurity(tls, Role::kRollout)},
+                          live);
   follower.Start();
   if (!follower.WaitReady(0, Deadline()).ok() || !follower.ApplyIfReady().ok()) {
     return state.SkipWithError("no first version");
@@ -211,10 +226,13 @@ void Deliver(benchmark::State& state) {
   service.Shutdown();
 }
 BENCHMARK(Deliver)
-    ->ArgNames({"megabytes", "permille", "bits"})
-    ->Args({256, 12, 16})
-    ->Args({256, 198, 16})
-    ->Args({512, 1000, 32})
+    ->ArgNames({"megabytes", "permille", "bits", "tls"})
+    ->Args({256, 12, 16, 0})
+    ->Args({256, 12, 16, 1})
+    ->Args({256, 198, 16, 0})
+    ->Args({256, 198, 16, 1})
+    ->Args({512, 1000, 32, 0})
+    ->Args({512, 1000, 32, 1})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
 

@@ -1,5 +1,6 @@
 #include "common/base/log.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "common/base/utf8.h"
 
 namespace cohort {
 namespace {
@@ -16,6 +18,26 @@ std::atomic<LogLevel> g_min_level{LogLevel::kInfo};
 std::string& Role() {
   static auto* role = new std::string();
   return *role;
+}
+
+// Of one message: what a peer sends must not fill the disk.
+constexpr size_t kMaxMessageBytes = size_t{64} << 10;
+
+// A message of several lines stays readable, and none of its lines can pass for one of the log's
+// own: the further ones begin with a mark.
+std::string OneEntry(absl::string_view message) {
+  const size_t left_out = message.size() - std::min(message.size(), kMaxMessageBytes);
+  message = message.substr(0, kMaxMessageBytes);
+  std::string out;
+  while (true) {
+    const size_t end = message.find('\n');
+    out += EscapeControls(message.substr(0, end));
+    if (end == absl::string_view::npos) break;
+    message.remove_prefix(end + 1);
+    if (!message.empty()) out += "\n  | ";
+  }
+  if (left_out > 0) absl::StrAppend(&out, " (", left_out, " bytes more)");
+  return out;
 }
 
 }  // namespace
@@ -37,7 +59,7 @@ LogMessage::~LogMessage() {
   const std::string line =
       absl::StrCat(absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone()), " ",
                    std::string(1, "DIWEF"[static_cast<int>(level_)]), " ", Role(), file, ":", line_,
-                   "] ", stream_.str(), "\n");
+                   "] ", OneEntry(stream_.str()), "\n");
   // One write per line, so that lines of several threads or processes never interleave.
   std::fwrite(line.data(), 1, line.size(), stderr);
   if (level_ == LogLevel::kFatal) std::abort();

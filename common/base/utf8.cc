@@ -23,7 +23,40 @@ size_t SequenceLength(absl::string_view text) {
   return length;
 }
 
+bool IsControl(absl::string_view character) {
+  const auto first = static_cast<uint8_t>(character[0]);
+  if (character.size() == 1) return first < 0x20 || first == 0x7f;
+  return first == 0xc2 && static_cast<uint8_t>(character[1]) < 0xa0;  // U+0080 to U+009F
+}
+
+void AppendHex(absl::string_view bytes, std::string* out) {
+  constexpr absl::string_view kDigits = "0123456789abcdef";
+  for (const char byte : bytes) {
+    *out += "\\x";
+    *out += kDigits[static_cast<uint8_t>(byte) >> 4];
+    *out += kDigits[static_cast<uint8_t>(byte) & 15];
+  }
+}
+
 }  // namespace
+
+std::string EscapeControls(absl::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const size_t length = SequenceLength(text);
+    const absl::string_view character = text.substr(0, length == 0 ? 1 : length);
+    if (length == 0 || IsControl(character)) {
+      AppendHex(character, &out);
+    } else {
+      out.append(character.data(), character.size());
+    }
+    text.remove_prefix(character.size());
+  }
+  return out;
+}
+
+bool HasControls(absl::string_view text) { return EscapeControls(text).size() != text.size(); }
 
 std::string ValidUtf8(absl::string_view text) {
   std::string valid;

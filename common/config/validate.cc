@@ -320,6 +320,16 @@ void CheckReward(const v1::RunConfig& config, Mistakes* out) {
   out->Above("reward.service.pause_seconds", reward.service().pause_seconds(), 0);
 }
 
+void CheckTls(const v1::TlsSection& tls, Mistakes* out) {
+  const std::pair<const char*, bool> files[] = {{"tls.ca_file", tls.has_ca_file()},
+                                                {"tls.cert_file", tls.has_cert_file()},
+                                                {"tls.key_file", tls.has_key_file()}};
+  if (!tls.insecure()) return;
+  for (const auto& [field, given] : files) {
+    if (given) out->Add(field, ": certificates and tls.insecure contradict each other; keep one");
+  }
+}
+
 void CheckSft(const v1::RunConfig& config, Mistakes* out) {
   out->Between("sft.stop_accuracy", config.sft().stop_accuracy(), 0, 1);
   out->Between("sft.wrong_share", config.sft().wrong_share(), 0, 1);
@@ -433,6 +443,7 @@ absl::Status ValidateConfig(const v1::RunConfig& config) {
   CheckSharpening(config, &mistakes);
   CheckEval(config.eval(), &mistakes);
   CheckRest(config, &mistakes);
+  CheckTls(config.tls(), &mistakes);
   CheckAlgorithm(config, nullptr, &mistakes);
   return mistakes.ToStatus();
 }

@@ -9,6 +9,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "cohort/v1/reward.grpc.pb.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/reward_service/service_reply.h"
 #include "common/rpc/channel.h"
@@ -54,10 +55,37 @@ bool AnyAnswer(const std::vector<RewardVerdict>& verdicts) {
 
 }  // namespace
 
+// Thread-safe.
 class ServiceScorer::Channel {
  public:
-  explicit Channel(const std::string& address) : stub(v1::Reward::NewStub(MakeChannel(address))) {}
-  const std::unique_ptr<v1::Reward::Stub> stub;
+  explicit Channel(const ServiceScorerOptions& options)
+      : address_(options.address),
+        security_(InPlaintext(options.address) ? nullptr : options.security) {}
+
+  // The next connection of a channel shows the certificate that it began with: once that was
+  // renewed, another one is made.
+  std::shared_ptr<v1::Reward::Stub> stub() {
+    const uint64_t generation = security_ == nullptr ? 0 : security_->generation();
+    absl::MutexLock lock(&mu_);
+    if (stub_ != nullptr && generation_ == generation) return stub_;
+    generation_ = generation;
+    const auto channel = MakeChannel(address_, security_.get(), Role::kReward);
+    COHORT_CHECK(channel.ok()) << channel.status();  // whoever made the scorer has asked
+    stub_ = v1::Reward::NewStub(*channel);
+    return stub_;
+  }
+
+ private:
+  static bool InPlaintext(const std::string& address) {
+    const absl::StatusOr<HostPort> where = ParseHostPort(address);
+    return where.ok() && IsLoopbackHost(where->host);
+  }
+
+  const std::string address_;
+  const std::shared_ptr<const Security> security_;
+  absl::Mutex mu_;
+  std::shared_ptr<v1::Reward::Stub> stub_ ABSL_GUARDED_BY(mu_);
+  uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 // One request, over all its attempts. Whoever waits for it owns it, and gRPC's thread only borrows
@@ -65,6 +93,7 @@ class ServiceScorer::Channel {
 // destroy the queue that this very thread serves.
 struct ServiceScorer::Call {
   struct Attempt {
+    std::shared_ptr<v1::Reward::Stub> stub;
     grpc::ClientContext context;
     v1::ScoreReply reply;
     absl::Status status;
@@ -74,14 +103,15 @@ struct ServiceScorer::Call {
   std::vector<size_t> rows;  // of the items, in the caller's inputs
   std::unique_ptr<Attempt> attempt;
 
-  void Start(v1::Reward::Stub* stub, absl::Time deadline) {
+  void Start(std::shared_ptr<v1::Reward::Stub> stub, absl::Time deadline) {
     attempt = std::make_unique<Attempt>();
+    attempt->stub = std::move(stub);
     attempt->context.set_deadline(absl::ToChronoTime(deadline));
-    stub->async()->Score(&attempt->context, &request, &attempt->reply,
-                         [attempt = attempt.get()](const grpc::Status& status) {
-                           attempt->status = FromGrpc(status);
-                           attempt->done.Notify();
-                         });
+    attempt->stub->async()->Score(&attempt->context, &request, &attempt->reply,
+                                  [attempt = attempt.get()](const grpc::Status& status) {
+                                    attempt->status = FromGrpc(status);
+                                    attempt->done.Notify();
+                                  });
   }
   // The attempt's status. gRPC ends a call at its deadline, and what is late all the same at once
   // when it is cancelled. If it did not, nobody could free what it still borrows: a bug, not
@@ -99,7 +129,7 @@ struct ServiceScorer::Call {
 
 ServiceScorer::ServiceScorer(ServiceScorerOptions options)
     : options_(std::move(options)),
-      channel_(std::make_unique<Channel>(options_.address)),
+      channel_(std::make_unique<Channel>(options_)),
       circuit_(options_.circuit) {}
 
 ServiceScorer::~ServiceScorer() { stop_.Stop(); }
@@ -159,7 +189,7 @@ std::vector<RewardVerdict> ServiceScorer::CallAll(absl::Span<const RewardInput> 
   std::vector<Call*> open;
   for (const auto& call : calls) open.push_back(call.get());
   for (int attempt = 1; !open.empty(); ++attempt) {
-    for (Call* call : open) call->Start(channel_->stub.get(), deadline);
+    for (Call* call : open) call->Start(channel_->stub(), deadline);
     std::vector<Call*> unavailable;
     for (Call* call : open) {
       if (absl::IsUnavailable(call->Wait(deadline))) unavailable.push_back(call);

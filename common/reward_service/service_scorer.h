@@ -18,6 +18,7 @@
 #include "common/reward_service/circuit.h"
 #include "common/rewards/reward_set.h"
 #include "common/rpc/backoff.h"
+#include "common/rpc/security.h"
 
 namespace cohort {
 
@@ -30,6 +31,9 @@ struct ServiceScorerOptions {
   Circuit::Options circuit;
   Backoff::Options backoff;
   uint64_t seed = 0;  // of the backoff's jitter
+  // Which lets this process dial `address`. A loopback address is spoken to in plaintext: a service
+  // beside its worker needs no certificate. Elsewhere the service must have the role reward.
+  std::shared_ptr<const Security> security = nullptr;
 };
 
 // Thread-safe.

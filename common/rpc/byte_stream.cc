@@ -251,8 +251,9 @@ class ClientStream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   ClientStream(std::shared_ptr<grpc::Channel> channel, const Options& options, Executor* executor)
       : ByteStream(options, executor), channel_(std::move(channel)) {}
 
-  void Call(const std::string& method, std::shared_ptr<ByteStream> self,
+  void Call(const std::string& method, const Security* security, std::shared_ptr<ByteStream> self,
             std::shared_ptr<StreamHandler> handler) {
+    if (security != nullptr) security->Prepare(&context_);
     grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer> stub(channel_);
     stub.PrepareBidiStreamingCall(&context_, method, grpc::StubOptions(), this);
     AddHold();  // operations are started outside of reactions; removed by EndOp
@@ -276,7 +277,21 @@ class ClientStream final : public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc
   grpc::ClientContext context_;
 };
 
+// Says no and is gone.
+class RefusedStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
+ public:
+  explicit RefusedStream(const absl::Status& status) { Finish(ToGrpc(status)); }
+
+ private:
+  void OnDone() override { delete this; }
+};
+
 }  // namespace
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RefuseStream(
+    const absl::Status& status) {
+  return new RefusedStream(status);
+}
 
 AcceptedStream AcceptStream(grpc::CallbackServerContext* context,
                             const ByteStream::Options& options, Executor* executor,
@@ -289,9 +304,10 @@ AcceptedStream AcceptStream(grpc::CallbackServerContext* context,
 std::shared_ptr<ByteStream> OpenStream(const std::shared_ptr<grpc::Channel>& channel,
                                        const std::string& method,
                                        const ByteStream::Options& options, Executor* executor,
-                                       const HandlerFactory& make_handler) {
+                                       const HandlerFactory& make_handler,
+                                       const Security* security) {
   auto stream = std::make_shared<ClientStream>(channel, options, executor);
-  stream->Call(method, stream, make_handler(stream));
+  stream->Call(method, security, stream, make_handler(stream));
   return stream;
 }
 

@@ -29,6 +29,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "common/concurrency/executor.h"
+#include "common/rpc/security.h"
 
 namespace cohort {
 
@@ -132,10 +133,16 @@ AcceptedStream AcceptStream(grpc::CallbackServerContext* context,
                             const ByteStream::Options& options, Executor* executor,
                             const HandlerFactory& make_handler);
 
+// For a caller without the right to the method: ends his stream with `status`, which is not OK.
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RefuseStream(
+    const absl::Status& status);
+
 // Calls `method` ("/cohort.v1.Session/Connect"). The channel is kept until the stream is closed.
+// `security`, if any, prepares the call.
 std::shared_ptr<ByteStream> OpenStream(const std::shared_ptr<grpc::Channel>& channel,
                                        const std::string& method,
                                        const ByteStream::Options& options, Executor* executor,
-                                       const HandlerFactory& make_handler);
+                                       const HandlerFactory& make_handler,
+                                       const Security* security = nullptr);
 
 }  // namespace cohort

@@ -12,6 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/rpc/refusals.h"
 
 namespace cohort {
 namespace {
@@ -32,6 +34,8 @@ grpc::ChannelArguments Arguments() {
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   // A connection of its own: block transfers do not share one with heartbeats.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  // A learner whose pod was replaced has another address under the same name.
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
   // Proxies of the environment are for the internet, not for a peer named by address.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
@@ -41,6 +45,7 @@ void LogAsDebug(gpr_log_func_args* args) {
   if (absl::StrContains(args->message, "assertion failed")) {  // the process is about to abort
     COHORT_LOG(ERROR) << "grpc: " << args->file << ":" << args->line << ": " << args->message;
   } else {
+    CountFailedHandshake(args->message);
     COHORT_LOG(DEBUG) << "grpc: " << args->message;
   }
 }
@@ -51,30 +56,36 @@ void LogProtobufAsDebug(google::protobuf::LogLevel, const char*, int, const std:
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> MakeChannel(
-    const std::string& address, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
+                                                           const Security* security, Role peer) {
+  if (security == nullptr) return MakeChannel(address);
+  COHORT_RETURN_IF_ERROR(security->CheckDial(address));
   QuietRpcLogs();
-  return grpc::CreateCustomChannel(
-      address, credentials != nullptr ? credentials : grpc::InsecureChannelCredentials(),
-      Arguments());
+  return grpc::CreateCustomChannel(address, security->channel(peer), Arguments());
 }
 
-absl::Status WaitForPeer(grpc::Channel* channel, const std::string& peer,
-                         const std::string& address, absl::Time deadline, const StopToken& stop) {
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  QuietRpcLogs();
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), Arguments());
+}
+
+absl::Status WaitForPeer(const std::function<std::shared_ptr<grpc::Channel>()>& channel,
+                         const std::string& peer, const std::string& address, absl::Time deadline,
+                         const StopToken& stop) {
   const absl::Time start = absl::Now();
   absl::Duration notice = kFirstNotice;
   while (!stop.stopped()) {
     const absl::Time until = std::min(deadline, absl::Now() + kSlice);
-    if (channel->WaitForConnected(absl::ToChronoTime(until))) return absl::OkStatus();
+    if (channel()->WaitForConnected(absl::ToChronoTime(until))) return absl::OkStatus();
     const absl::Duration waited = absl::Now() - start;
     if (absl::Now() >= deadline) {
-      return absl::DeadlineExceededError(absl::StrCat("no ", peer, " at ", address, " after ",
-                                                      absl::ToInt64Seconds(waited),
-                                                      " s: start it or correct the address"));
+      return absl::DeadlineExceededError(
+          absl::StrCat("no ", peer, " at ", address, " after ", absl::ToInt64Seconds(waited),
+                       " s: start it or correct the address", LastRefusalSince(start)));
     }
     if (waited >= notice) {
       COHORT_LOG(INFO) << "waiting for " << peer << " at " << address << " for "
-                       << absl::ToInt64Seconds(waited) << " s";
+                       << absl::ToInt64Seconds(waited) << " s" << LastRefusalSince(start);
       notice = std::min(notice * 2, notice + absl::Seconds(30));
     }
   }

@@ -4,12 +4,15 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/concurrency/stop_token.h"
+#include "common/rpc/security.h"
 
 namespace cohort {
 
@@ -18,15 +21,20 @@ inline constexpr int kMaxMessageBytes = 8 << 20;
 // Payload of a chunk or block: 1 MiB reaches full throughput and keeps control messages prompt.
 inline constexpr size_t kMaxChunkBytes = size_t{1} << 20;
 
-// A channel of its own connection. `credentials` null: insecure (loopback and trusted networks).
-std::shared_ptr<grpc::Channel> MakeChannel(
-    const std::string& address,
-    const std::shared_ptr<grpc::ChannelCredentials>& credentials = nullptr);
+// A channel of its own connection to a server of the role `peer`. InvalidArgument: `security` does
+// not let this process dial there. Every call on it begins with Security::Prepare.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& address,
+                                                           const Security* security, Role peer);
+// In plaintext and without checks.
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address);
 
-// Blocks until `channel` is connected. Says every few seconds that it waits ("waiting for learner
-// at HOST:PORT for 12 s"). DeadlineExceeded names the peer; Cancelled: stopped.
-absl::Status WaitForPeer(grpc::Channel* channel, const std::string& peer,
-                         const std::string& address, absl::Time deadline, const StopToken& stop);
+// Blocks until the channel is connected. Says every few seconds that it waits ("waiting for learner
+// at HOST:PORT for 12 s"), and why the peer was turned away if it was. DeadlineExceeded names the
+// peer; Cancelled: stopped. `channel` is asked again and again: a renewed certificate needs
+// another.
+absl::Status WaitForPeer(const std::function<std::shared_ptr<grpc::Channel>()>& channel,
+                         const std::string& peer, const std::string& address, absl::Time deadline,
+                         const StopToken& stop);
 
 // Log lines of gRPC and Protobuf become our DEBUG lines: what fails reaches us as a status and is
 // said once, by us. Called by channels and servers.

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/log.h"
+#include "common/base/status_macros.h"
 #include "common/rpc/backoff.h"
 #include "common/rpc/channel.h"
 
@@ -103,19 +104,19 @@ void ReconnectingStream::Run() {
 
 absl::Status ReconnectingStream::Loop() {
   Backoff backoff({}, options_.seed);
-  const auto channel = MakeChannel(options_.address);
-  {
-    absl::MutexLock lock(&mu_);
-    channel_ = channel;
+  if (options_.security != nullptr) {
+    COHORT_RETURN_IF_ERROR(options_.security->CheckDial(options_.address));
   }
   absl::Time lost_since = absl::Now();
   while (true) {
-    const absl::Status found = WaitForPeer(channel.get(), options_.peer, options_.address,
-                                           lost_since + options_.connect_limit, stop_);
+    const absl::Status found =
+        WaitForPeer([this] { return CurrentChannel(); }, options_.peer, options_.address,
+                    lost_since + options_.connect_limit, stop_);
     if (auto end = ending()) return *end;
     if (!found.ok()) return found;
     const absl::Status lost = ServeOnce();
     if (auto end = ending()) return *end;
+    if (absl::IsPermissionDenied(lost) || absl::IsUnauthenticated(lost)) return lost;
     bool was_healthy = false;
     {
       absl::MutexLock lock(&mu_);
@@ -129,18 +130,38 @@ absl::Status ReconnectingStream::Loop() {
           options_.peer, " at ", options_.address, " did not accept this process for ",
           absl::FormatDuration(options_.connect_limit), "; last answer: ", lost.message()));
     }
-    COHORT_LOG(WARNING) << "stream to " << options_.peer << " at " << options_.address << " ended ("
-                        << lost.message() << "), trying again";
+    SayLost(lost);
     Post([this, lost] { events_.on_lost(lost); });
     stop_.WaitFor(backoff.Next());
   }
 }
 
+// The same reason again and again is said every half minute.
+void ReconnectingStream::SayLost(const absl::Status& lost) {
+  const std::string why(lost.message());
+  if (why == last_reason_ && !said_lost_.Ask()) return;
+  if (why != last_reason_) said_lost_.Ask();
+  last_reason_ = why;
+  COHORT_LOG(WARNING) << "stream to " << options_.peer << " at " << options_.address << " ended ("
+                      << why << "), trying again";
+}
+
+// A channel shows the certificate that it began with; the next connection shows the newest.
+std::shared_ptr<grpc::Channel> ReconnectingStream::CurrentChannel() {
+  const uint64_t generation = options_.security != nullptr ? options_.security->generation() : 0;
+  absl::MutexLock lock(&mu_);
+  if (channel_ != nullptr && generation_ == generation) return channel_;
+  generation_ = generation;
+  const auto channel = MakeChannel(options_.address, options_.security.get(), options_.role);
+  COHORT_CHECK(channel.ok()) << channel.status();  // Loop has asked whether it may be dialled
+  channel_ = *channel;
+  return channel_;
+}
+
 std::shared_ptr<ByteStream> ReconnectingStream::OpenOnce() {
-  std::shared_ptr<grpc::Channel> channel;
+  const std::shared_ptr<grpc::Channel> channel = CurrentChannel();
   {
     absl::MutexLock lock(&mu_);
-    channel = channel_;
     closed_.reset();
   }
   const auto make_handler = [this](const std::shared_ptr<ByteStream>& opened) {
@@ -151,7 +172,8 @@ std::shared_ptr<ByteStream> ReconnectingStream::OpenOnce() {
     Post([this] { events_.on_open(); });
     return std::make_shared<Handler>(this);
   };
-  return OpenStream(channel, options_.method, {}, &executor_, make_handler);
+  return OpenStream(channel, options_.method, {}, &executor_, make_handler,
+                    options_.security.get());
 }
 
 // Waits for a tick, for the end of the stream or for a request to end it.

@@ -17,9 +17,11 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/base/rate_limit.h"
 #include "common/concurrency/executor.h"
 #include "common/concurrency/stop_token.h"
 #include "common/rpc/byte_stream.h"
+#include "common/rpc/security.h"
 
 namespace cohort {
 
@@ -33,14 +35,18 @@ class ReconnectingStream {
     absl::Duration connect_limit = absl::Minutes(10);      // without a healthy stream
     absl::Duration idle_limit = absl::InfiniteDuration();  // without a message on an open stream
     absl::Duration tick = absl::Seconds(1);
-    uint64_t seed = 0;  // of the backoff's jitter
+    uint64_t seed = 0;                                   // of the backoff's jitter
+    std::shared_ptr<const Security> security = nullptr;  // null: plaintext, no checks
+    Role role = Role::kLearner;                          // of the peer
   };
   struct Events {
     std::function<void()> on_open;  // the first message is due
     std::function<void(const grpc::ByteBuffer&)> on_message;
     std::function<void(const absl::Status&)> on_lost;  // it will be tried again
     std::function<void()> on_tick;                     // while open
-    // Once. What Finish or End said; DeadlineExceeded: no peer for connect_limit; Cancelled: Stop.
+    // Once. What Finish or End said; DeadlineExceeded: no peer for connect_limit; Cancelled: Stop;
+    // InvalidArgument, PermissionDenied, Unauthenticated: this process may not dial there or call
+    // this method.
     std::function<void(const absl::Status&)> on_ended;
   };
   ReconnectingStream(Options options, Events events);
@@ -67,6 +73,8 @@ class ReconnectingStream {
   absl::Status Loop();
   absl::Status ServeOnce();
   std::shared_ptr<ByteStream> OpenOnce();
+  std::shared_ptr<grpc::Channel> CurrentChannel();
+  void SayLost(const absl::Status& lost);
   enum class Wake { kTick, kNothing, kFinish, kEndAtOnce, kClosed };
   Wake WaitForWake(bool finishing);
   absl::Status WaitClosed();
@@ -81,9 +89,12 @@ class ReconnectingStream {
   Executor executor_;
   StopToken stop_;  // interrupts waiting and backoff
   std::thread runner_;
+  std::string last_reason_;  // of the runner alone
+  RateLimit said_lost_{absl::Seconds(30)};
 
   mutable absl::Mutex mu_;
   std::shared_ptr<grpc::Channel> channel_ ABSL_GUARDED_BY(mu_);
+  uint64_t generation_ ABSL_GUARDED_BY(mu_) = 0;  // of the certificates that channel_ shows
   std::shared_ptr<ByteStream> stream_ ABSL_GUARDED_BY(mu_);
   std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mu_);  // of the current stream
   std::optional<absl::Status> ending_ ABSL_GUARDED_BY(mu_);

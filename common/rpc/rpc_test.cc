@@ -253,13 +253,14 @@ TEST(ServerHostTest, NamesTheAddressWhenThePortIsInUse) {
 TEST(WaitForPeerTest, GivesUpAtItsDeadlineAndNamesThePeer) {
   StopToken stop;
   auto channel = MakeChannel("127.0.0.1:1");
-  EXPECT_THAT(WaitForPeer(channel.get(), "learner", "127.0.0.1:1",
+  EXPECT_THAT(WaitForPeer([&] { return channel; }, "learner", "127.0.0.1:1",
                           absl::Now() + absl::Milliseconds(50), stop),
               StatusIs(absl::StatusCode::kDeadlineExceeded,
                        testing::HasSubstr("no learner at 127.0.0.1:1")));
   stop.Stop();
-  EXPECT_THAT(WaitForPeer(channel.get(), "learner", "127.0.0.1:1", absl::InfiniteFuture(), stop),
-              StatusIs(absl::StatusCode::kCancelled, testing::_));
+  EXPECT_THAT(
+      WaitForPeer([&] { return channel; }, "learner", "127.0.0.1:1", absl::InfiniteFuture(), stop),
+      StatusIs(absl::StatusCode::kCancelled, testing::_));
 }
 
 TEST(GrpcStatusTest, ConvertsBothWaysAndKnowsABrokenConnection) {

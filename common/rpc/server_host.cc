@@ -1,50 +1,18 @@
 #include "common/rpc/server_host.h"
 
 #include <grpcpp/server_builder.h>
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "common/base/host_port.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/channel.h"
+#include "common/rpc/refusals.h"
 
 namespace cohort {
 namespace {
-
-// gRPC only says that it failed; a plain bind says why.
-std::string WhyNotBound(const HostPort& where) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  const std::string port = absl::StrCat(where.port);
-  if (const int error = getaddrinfo(where.host.c_str(), port.c_str(), &hints, &found); error != 0) {
-    return gai_strerror(error);
-  }
-  int reason = 0;
-  const int fd = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
-  if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0) reason = errno;
-  if (fd >= 0) close(fd);
-  freeaddrinfo(found);
-  return reason == 0 ? "the port could not be bound" : std::strerror(reason);
-}
-
-absl::Status NotListening(const HostPort& where) {
-  const std::string why = WhyNotBound(where);
-  const std::string message = absl::StrCat(
-      "cannot listen on ", where.host, ":", where.port, ": ", why,
-      "; choose another address (port 0: any free one) or stop the process that holds it");
-  return why == std::strerror(EADDRINUSE) ? absl::AlreadyExistsError(message)
-                                          : absl::InvalidArgumentError(message);
-}
 
 void SetLimits(grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
@@ -53,33 +21,68 @@ void SetLimits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // Otherwise a second server would silently share the port.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // A peer that connects and says nothing, and one that has no call open, holds a descriptor.
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 60000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 64);  // of one connection
 }
 
 }  // namespace
 
+ServerHost::ServerHost(std::shared_ptr<const Security> security,
+                       std::shared_ptr<grpc::ServerCredentials> credentials)
+    : security_(std::move(security)), credentials_(std::move(credentials)) {}
+
 absl::StatusOr<std::unique_ptr<ServerHost>> ServerHost::Start(const Options& options) {
   QuietRpcLogs();
   COHORT_ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(options.listen));
+  if (options.security != nullptr) {
+    COHORT_RETURN_IF_ERROR(options.security->CheckListen(options.listen));
+  }
+  const auto credentials =
+      options.security != nullptr ? options.security->server() : grpc::InsecureServerCredentials();
+  COHORT_ASSIGN_OR_RETURN(std::unique_ptr<Acceptor> acceptor, Acceptor::Listen(where));
+  std::unique_ptr<ServerHost> host(new ServerHost(options.security, credentials));
+  host->role_ = options.role;
+  host->address_ =
+      absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", acceptor->port());
   grpc::ServerBuilder builder;
   SetLimits(builder);
-  int port = 0;
-  builder.AddListeningPort(
-      options.listen,
-      options.credentials != nullptr ? options.credentials : grpc::InsecureServerCredentials(),
-      &port);
+  using Kind = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+  host->connections_ =
+      builder.experimental().AddExternalConnectionAcceptor(Kind::FROM_FD, credentials);
   for (grpc::Service* service : options.services) builder.RegisterService(service);
-  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || port <= 0) return NotListening(where);
-  return std::unique_ptr<ServerHost>(
-      new ServerHost(std::move(server),
-                     absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", port)));
+  host->server_ = builder.BuildAndStart();
+  if (host->server_ == nullptr) {
+    return absl::InternalError(absl::StrCat("gRPC starts no server for ", options.listen));
+  }
+  host->acceptor_ = std::move(acceptor);
+  host->acceptor_->Start([connections = host->connections_.get()](int listener, int fd) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.listener_fd = listener;
+    connection.fd = fd;
+    connections->HandleNewConnection(&connection);
+  });
+  return host;
+}
+
+absl::Status ServerHost::DialSelf(absl::Duration limit) const {
+  COHORT_ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(address_));
+  const bool anywhere = where.host == "0.0.0.0" || where.host == "::";
+  const std::string self = anywhere ? absl::StrCat("127.0.0.1:", where.port) : address_;
+  COHORT_ASSIGN_OR_RETURN(const auto channel, MakeChannel(self, security_.get(), role_));
+  const absl::Time start = absl::Now();
+  if (channel->WaitForConnected(absl::ToChronoTime(start + limit))) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("nobody can connect: a connection of its own to ",
+                                             self, " was not served within ",
+                                             absl::FormatDuration(limit), LastRefusalSince(start)));
 }
 
 ServerHost::~ServerHost() { Shutdown(absl::Seconds(1)); }
 
 void ServerHost::Shutdown(absl::Duration limit) {
+  if (acceptor_ != nullptr) acceptor_->Stop();
+  if (server_ == nullptr) return;
   server_->Shutdown(absl::ToChronoTime(absl::Now() + limit));
 }
 

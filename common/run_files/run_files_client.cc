@@ -75,7 +75,8 @@ class RunFilesClient::Patience {
 };
 
 RunFilesClient::RunFilesClient(const Options& options)
-    : options_(options), channel_(MakeChannel(options.learner)) {}
+    : options_(options),
+      channel_(MakeChannel(options.learner, options.security.get(), Role::kLearner)) {}
 RunFilesClient::~RunFilesClient() = default;
 
 void RunFilesClient::Stop() {
@@ -98,11 +99,12 @@ void RunFilesClient::End() {
 // ---- what the run is ----
 
 absl::StatusOr<FetchPlan> RunFilesClient::Describe() {
+  COHORT_RETURN_IF_ERROR(channel_.status());
   Patience patience(*this, "a description of the run");
   v1::DescribeReply reply;
   for (;;) {
     COHORT_RETURN_IF_ERROR(
-        WaitForPeer(channel_.get(), "learner", options_.learner, patience.deadline(), stop_));
+        WaitForPeer(channel_->get(), "learner", options_.learner, patience.deadline(), stop_));
     const absl::Status status = DescribeOnce(&reply);
     if (status.ok()) break;
     COHORT_RETURN_IF_ERROR(patience.Again(status));
@@ -116,12 +118,13 @@ absl::StatusOr<FetchPlan> RunFilesClient::Describe() {
 
 absl::Status RunFilesClient::DescribeOnce(v1::DescribeReply* reply) {
   grpc::ClientContext context;
+  if (options_.security != nullptr) options_.security->Prepare(&context);
   context.set_deadline(absl::ToChronoTime(absl::Now() + kDescribeLimit));
   v1::DescribeRequest request;
   request.set_protocol_version(kProtocolVersion);
   request.set_worker_id(options_.worker_id);
   Begin(&context);
-  const grpc::Status status = v1::RunFiles::NewStub(channel_)->Describe(&context, request, reply);
+  const grpc::Status status = v1::RunFiles::NewStub(*channel_)->Describe(&context, request, reply);
   End();
   if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
     return absl::FailedPreconditionError(
@@ -153,7 +156,7 @@ absl::Status RunFilesClient::FetchFile(const v1::RunFile& file, const FileCache&
   Patience patience(*this, absl::StrCat("the file ", file.name()));
   for (int damaged = 0;;) {
     COHORT_RETURN_IF_ERROR(
-        WaitForPeer(channel_.get(), "learner", options_.learner, patience.deadline(), stop_));
+        WaitForPeer(channel_->get(), "learner", options_.learner, patience.deadline(), stop_));
     const absl::Status status = ReadOnce(file, cache, &patience);
     if (status.ok()) return status;
     if (absl::IsDataLoss(status) && ++damaged < kMaxDamagedReads) {
@@ -170,11 +173,12 @@ absl::Status RunFilesClient::ReadOnce(const v1::RunFile& file, const FileCache& 
   const absl::Duration at_slowest =
       absl::Seconds(static_cast<double>(file.size()) / kSlowestBytesPerSecond);
   grpc::ClientContext context;
+  if (options_.security != nullptr) options_.security->Prepare(&context);
   context.set_deadline(absl::ToChronoTime(absl::Now() + kReadLimit + at_slowest));
   v1::ReadRequest request;
   request.set_sha256(file.sha256());
   Begin(&context);
-  const auto reader = v1::RunFiles::NewStub(channel_)->Read(&context, request);
+  const auto reader = v1::RunFiles::NewStub(*channel_)->Read(&context, request);
   v1::FileChunk piece;
   absl::Status local;
   while (local.ok() && reader->Read(&piece)) {

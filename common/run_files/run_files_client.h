@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "common/concurrency/stop_token.h"
 #include "common/rpc/backoff.h"
+#include "common/rpc/security.h"
 #include "common/run_files/fetch_plan.h"
 #include "common/run_files/file_cache.h"
 
@@ -32,13 +33,15 @@ class RunFilesClient {
     std::string worker_id;
     absl::Duration connect_limit = absl::Minutes(10);  // without an answer before giving up
     uint64_t seed = 0;                                 // of the backoff's jitter
+    std::shared_ptr<const Security> security = nullptr;
   };
   explicit RunFilesClient(const Options& options);
   ~RunFilesClient();
   RunFilesClient(const RunFilesClient&) = delete;
   RunFilesClient& operator=(const RunFilesClient&) = delete;
 
-  // What the learner runs. DeadlineExceeded: no answer for connect_limit; Cancelled: stopped;
+  // What the learner runs. InvalidArgument: an address that the security does not allow;
+  // DeadlineExceeded: no answer for connect_limit; Cancelled: stopped;
   // FailedPrecondition, NotFound, InvalidArgument: what the learner says is missing, or sent what
   // makes no sense.
   absl::StatusOr<FetchPlan> Describe();
@@ -57,7 +60,7 @@ class RunFilesClient {
   void End();
 
   const Options options_;
-  const std::shared_ptr<grpc::Channel> channel_;
+  const absl::StatusOr<std::shared_ptr<grpc::Channel>> channel_;
   StopToken stop_;
   absl::Mutex mu_;
   grpc::ClientContext* running_ ABSL_GUARDED_BY(mu_) = nullptr;

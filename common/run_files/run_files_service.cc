@@ -183,14 +183,16 @@ class RunFilesService::Impl final : public v1::RunFiles::CallbackService {
                                      const v1::DescribeRequest* request,
                                      v1::DescribeReply* reply) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(ToGrpc(Fill(*request, reply)));
+    const absl::Status may = Authorize(*context);
+    reactor->Finish(ToGrpc(may.ok() ? Fill(*request, reply) : may));
     return reactor;
   }
 
   grpc::ServerWriteReactor<v1::FileChunk>* Read(grpc::CallbackServerContext* context,
                                                 const v1::ReadRequest* request) override {
     auto* reader = new Reader(calls_, context);  // deletes itself in OnDone
-    absl::StatusOr<ListedFile> listed = Find(request->sha256());
+    const absl::Status may = Authorize(*context);
+    absl::StatusOr<ListedFile> listed = may.ok() ? Find(request->sha256()) : may;
     if (!listed.ok()) {
       reader->End(listed.status());
     } else if (absl::Status admitted = calls_->Admit(reader); !admitted.ok()) {
@@ -204,6 +206,10 @@ class RunFilesService::Impl final : public v1::RunFiles::CallbackService {
   void Shutdown() { calls_->Shutdown(); }
 
  private:
+  absl::Status Authorize(const grpc::CallbackServerContext& context) const {
+    return AuthorizeCall(options_.security.get(), context, {Role::kRollout});
+  }
+
   void List() {
     const absl::Time start = absl::Now();
     absl::StatusOr<std::vector<ListedFile>> files = ListRunFiles(config_);

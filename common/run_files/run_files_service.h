@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "cohort/v1/config.pb.h"
+#include "common/rpc/security.h"
 
 namespace grpc {
 class Service;
@@ -30,6 +31,7 @@ class RunFilesService {
     int max_reads = 32;        // at once; further ones are told to come again
     // A reader that took no piece for so long is ended when its place is needed.
     absl::Duration stall_limit = absl::Seconds(30);
+    std::shared_ptr<const Security> security = nullptr;  // only rollout workers may call
   };
   // Begins to hash the files of `config`, which is resolved, in the background.
   RunFilesService(const Options& options, const v1::RunConfig& config);

@@ -95,6 +95,10 @@ const MetricInfo kWorkers{
     "cohort_workers", kG,
     "Rollout workers by state: healthy, suspect (has missed heartbeats), stale (holds weights too "
     "old for new prompts), dead (gone)."};
+const MetricInfo kRefusedCalls{
+    "cohort_learner_refused_calls_total", kC,
+    "Connections and calls turned away, by reason: no_certificate, untrusted_certificate, "
+    "handshake, wrong_role, secret, too_many_connections, hello."};
 const MetricInfo kRolloutTokens{"cohort_rollout_tokens_total", kC, "Response tokens decoded."};
 const MetricInfo kRolloutGroups{"cohort_rollout_groups_total", kC, "Groups finished and sent."};
 const MetricInfo kRolloutStateSeconds{
@@ -126,6 +130,9 @@ const MetricInfo kWeightSyncFailures{
     "refused, protocol."};
 const MetricInfo kReconnects{"cohort_rollout_reconnects_total", kC,
                              "Sessions opened after the first one."};
+const MetricInfo kCertificateExpiry{
+    "cohort_tls_certificate_expiry_timestamp_seconds", kG,
+    "Unix time at which the certificate in force expires; absent without TLS."};
 const MetricInfo kBuildInfo{"cohort_build_info", kG, "1, labelled with the version that runs."};
 const MetricInfo kRunInfo{"cohort_run_info", kG,
                           "1, labelled with the run, its configuration hash and its model hash."};
@@ -169,6 +176,7 @@ absl::Span<const MetricInfo* const> Catalogue() {
                                            &kNonFinite,
                                            &kEvalPass,
                                            &kWorkers,
+                                           &kRefusedCalls,
                                            &kRolloutTokens,
                                            &kRolloutGroups,
                                            &kRolloutStateSeconds,
@@ -183,6 +191,7 @@ absl::Span<const MetricInfo* const> Catalogue() {
                                            &kWeightSyncBytes,
                                            &kWeightSyncFailures,
                                            &kReconnects,
+                                           &kCertificateExpiry,
                                            &kBuildInfo,
                                            &kRunInfo};
   return kAll;

@@ -143,6 +143,7 @@ inline constexpr char kGroupsFile[] = "groups.jsonl";  // how each trained promp
 inline constexpr char kSummaryFile[] = "summary.json";
 inline constexpr char kAddressFile[] =
     "address";  // HOST:PORT of the learner's gRPC, atomically written
+inline constexpr char kSecretFile[] = "secret";  // joins the run's processes on one machine
 inline constexpr char kTensorBoardFolder[] = "tensorboard";
 inline constexpr char kLogFolder[] = "logs";
 inline constexpr char kCheckpointFolder[] = "checkpoints";

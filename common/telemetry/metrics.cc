@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/log.h"
+#include "common/base/utf8.h"
 
 namespace cohort {
 namespace {
@@ -28,6 +29,17 @@ prometheus::Histogram::BucketBoundaries Boundaries(Buckets buckets) {
       return {};
   }
   return {};
+}
+
+constexpr size_t kMaxLabelBytes = 256;
+
+// A value that is no UTF-8 makes Prometheus refuse the whole page; such values come from outside.
+Labels Escaped(const Labels& labels) {
+  Labels out;
+  for (const auto& [name, value] : labels) {
+    out[name] = EscapeControls(absl::string_view(value).substr(0, kMaxLabelBytes));
+  }
+  return out;
 }
 
 }  // namespace
@@ -71,27 +83,27 @@ Counter MetricRegistry::Counter(const MetricInfo& info, const Labels& labels) {
   COHORT_CHECK(info.kind == MetricKind::kCounter) << info.name;
   absl::MutexLock lock(&impl_->mu);
   auto& family = impl_->Family(&impl_->counters, prometheus::BuildCounter(), info);
-  return cohort::Counter(&family.Add(labels));
+  return cohort::Counter(&family.Add(Escaped(labels)));
 }
 
 Gauge MetricRegistry::Gauge(const MetricInfo& info, const Labels& labels) {
   COHORT_CHECK(info.kind == MetricKind::kGauge) << info.name;
   absl::MutexLock lock(&impl_->mu);
   auto& family = impl_->Family(&impl_->gauges, prometheus::BuildGauge(), info);
-  return cohort::Gauge(&family.Add(labels));
+  return cohort::Gauge(&family.Add(Escaped(labels)));
 }
 
 Histogram MetricRegistry::Histogram(const MetricInfo& info, const Labels& labels) {
   COHORT_CHECK(info.kind == MetricKind::kHistogram) << info.name;
   absl::MutexLock lock(&impl_->mu);
   auto& family = impl_->Family(&impl_->histograms, prometheus::BuildHistogram(), info);
-  return cohort::Histogram(&family.Add(labels, Boundaries(info.buckets)));
+  return cohort::Histogram(&family.Add(Escaped(labels), Boundaries(info.buckets)));
 }
 
 void MetricRegistry::RemoveGauge(const MetricInfo& info, const Labels& labels) {
   absl::MutexLock lock(&impl_->mu);
   auto& family = impl_->Family(&impl_->gauges, prometheus::BuildGauge(), info);
-  family.Remove(&family.Add(labels));
+  family.Remove(&family.Add(Escaped(labels)));
 }
 
 std::string MetricRegistry::Text() const {

@@ -133,9 +133,10 @@ extern const MetricInfo kQueueCapacityGroups;
 extern const MetricInfo kResponses;
 extern const MetricInfo kResponsesTruncated;
 extern const MetricInfo kPromptsTooLong;
-extern const MetricInfo kNonFinite;  // where
-extern const MetricInfo kEvalPass;   // suite
-extern const MetricInfo kWorkers;    // state
+extern const MetricInfo kNonFinite;     // where
+extern const MetricInfo kEvalPass;      // suite
+extern const MetricInfo kWorkers;       // state
+extern const MetricInfo kRefusedCalls;  // reason
 // R
 extern const MetricInfo kRolloutTokens;
 extern const MetricInfo kRolloutGroups;
@@ -152,6 +153,7 @@ extern const MetricInfo kWeightSyncBytes;
 extern const MetricInfo kWeightSyncFailures;  // reason
 extern const MetricInfo kReconnects;
 // both
+extern const MetricInfo kCertificateExpiry;
 extern const MetricInfo kBuildInfo;  // version
 extern const MetricInfo kRunInfo;    // run, config_hash, model_hash
 

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "common/rl/em_inf.h"
+#include "common/rpc/security_flags.h"
 
 namespace cohort {
 
@@ -46,6 +47,7 @@ int RunExport(const ExportArgs& args);
 struct StatusArgs {
   std::string learner;  // HOST:PORT; empty: the newest runs/*/address
   bool json = false;
+  SecurityFlags security;
 };
 int RunStatus(const StatusArgs& args);
 

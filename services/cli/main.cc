@@ -76,7 +76,9 @@ void AddStatus(CLI::App* app, Action* action) {
   auto args = std::make_shared<StatusArgs>();
   CLI::App* command = app->add_subcommand("status", "One screen from a running learner");
   command->add_option("--learner", args->learner, "Address; default: the newest runs/*/address")
+      ->envname("COHORT_LEARNER")
       ->type_name("HOST:PORT");
+  AddSecurityFlags(command, &args->security);
   command->add_flag("--json", args->json, "Print JSON");
   command->callback([=] { *action = [args] { return RunStatus(*args); }; });
 }

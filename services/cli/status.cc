@@ -4,12 +4,17 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "cohort/v1/config.pb.h"
 #include "cohort/v1/session.grpc.pb.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/grpc_status.h"
 #include "common/rpc/json.h"
+#include "common/rpc/refusals.h"
+#include "common/rpc/security.h"
+#include "common/rpc/security_flags.h"
 #include "common/telemetry/metric_names.h"
 #include "services/cli/commands.h"
 #include "services/cli/progress.h"
@@ -20,47 +25,59 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Learners on this machine write where they listen into their run's folder.
-absl::StatusOr<std::string> NewestAddress() {
+struct Found {
+  std::string address;  // empty: no such run
+  std::string secret;   // file, which may not be there
+};
+
+// Learners on this machine write where they listen into their run's folder. The newest one at
+// `address`; empty: at any.
+Found NewestRun(const std::string& address) {
   std::error_code error;
-  std::string newest;
+  Found newest;
   fs::file_time_type newest_time = fs::file_time_type::min();
   for (const fs::directory_entry& run : fs::directory_iterator("runs", error)) {
     const fs::path file = run.path() / metric::kAddressFile;
     const fs::file_time_type time = fs::last_write_time(file, error);
-    if (!error && (newest.empty() || time > newest_time)) {
-      newest = file.string();
-      newest_time = time;
-    }
+    const absl::StatusOr<std::string> content = ReadFile(file.string());
+    if (error || !content.ok() || (!newest.address.empty() && time <= newest_time)) continue;
+    const std::string where(absl::StripAsciiWhitespace(*content));
+    if (!address.empty() && where != address) continue;
+    newest = {where, (run.path() / metric::kSecretFile).string()};
+    newest_time = time;
   }
-  if (newest.empty()) {
-    return absl::NotFoundError(
-        "no runs/*/address in this folder; name the learner with --learner HOST:PORT");
-  }
-  COHORT_ASSIGN_OR_RETURN(std::string address, ReadFile(newest));
-  return std::string(absl::StripAsciiWhitespace(address));
+  return newest;
 }
 
-absl::StatusOr<v1::StatusReply> Ask(const std::string& address) {
-  QuietRpcLogs();
-  const auto stub = v1::Session::NewStub(MakeChannel(address));
+absl::StatusOr<v1::StatusReply> Ask(const std::string& address, const Security& security) {
+  COHORT_ASSIGN_OR_RETURN(const auto channel, MakeChannel(address, &security, Role::kLearner));
+  const absl::Time start = absl::Now();
+  const auto stub = v1::Session::NewStub(channel);
   grpc::ClientContext context;
+  security.Prepare(&context);
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(5));
   v1::StatusReply reply;
   const absl::Status status = FromGrpc(stub->Status(&context, {}, &reply));
   if (!status.ok()) {
-    return absl::UnavailableError(
-        absl::StrCat("no learner answers at ", address, ": ", std::string(status.message())));
+    return absl::UnavailableError(absl::StrCat("no learner answers at ", address, ": ",
+                                               std::string(status.message()),
+                                               LastRefusalSince(start)));
   }
   return reply;
 }
 
 absl::Status ShowStatus(const StatusArgs& args) {
-  std::string address = args.learner;
+  const Found run = NewestRun(args.learner);
+  const std::string address = args.learner.empty() ? run.address : args.learner;
   if (address.empty()) {
-    COHORT_ASSIGN_OR_RETURN(address, NewestAddress());
+    return absl::NotFoundError(
+        "no runs/*/address in this folder; name the learner with --learner HOST:PORT");
   }
-  COHORT_ASSIGN_OR_RETURN(const v1::StatusReply reply, Ask(address));
+  COHORT_ASSIGN_OR_RETURN(
+      const auto security,
+      MakeClientSecurity(args.security, v1::TlsSection(),
+                         {Role::kCli, Role::kLearner, Role::kRollout}, {run.secret}));
+  COHORT_ASSIGN_OR_RETURN(const v1::StatusReply reply, Ask(address, *security));
   std::cout << (args.json ? MessageToJson(reply) + "\n" : StatusText(reply)) << std::flush;
   return absl::OkStatus();
 }

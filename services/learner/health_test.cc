@@ -71,16 +71,6 @@ TEST(CachedCheckTest, AsksAtMostOnceInItsTime) {
   EXPECT_EQ(asked, 2);
 }
 
-TEST(ReadinessTest, DialsWhatListensAndSaysWhyNot) {
-  MetricRegistry registry;
-  COHORT_ASSERT_OK_AND_ASSIGN(const auto host, HttpHost::Start("0.0.0.0:0", &registry));
-  EXPECT_THAT(DialsItself(host->address(), absl::Seconds(5)), IsOk());
-  host->Stop();
-  EXPECT_THAT(DialsItself(host->address(), absl::Seconds(5)),
-              StatusIs(absl::StatusCode::kUnavailable,
-                       AllOf(HasSubstr("workers cannot connect"), HasSubstr(host->address()))));
-}
-
 TEST(ReadinessTest, AFolderMustBeThereWritableAndHaveRoom) {
   TemporaryFolder folder;
   EXPECT_THAT(CanWrite(folder.path(), 1), IsOk());

@@ -7,6 +7,7 @@
 #include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/process.h"
+#include "common/rpc/acceptor.h"
 #include "common/supervise/init.h"
 #include "common/telemetry/flight_recorder.h"
 #include "services/learner/local_ranks.h"
@@ -54,6 +55,7 @@ void AddOptions(CLI::App* app, LearnerArgs* args) {
   app->add_option("--evaluated", args->evaluated, "with --evaluate: file of ordinals to leave out");
   app->add_flag("--resume", args->resume,
                 "continue the run in the folder; --resume=auto: or start one there");
+  AddSecurityFlags(app, &args->security);
 }
 
 // This process as the parent of its pod's ranks.
@@ -84,6 +86,7 @@ int RunRank(const LearnerArgs& args, StopSignal* stop) {
 int Main(int argc, char** argv) {
   if (const std::optional<int> code = ActAsInit()) return *code;
   EnsurePassiveOpenMp(argv);
+  RaiseDescriptorLimit();
   StopSignal stop;
   LearnerArgs args;
   RankPlacement asked;

@@ -30,11 +30,6 @@ class CachedCheck {
   absl::Status status_ ABSL_GUARDED_BY(mu_);
 };
 
-// A TCP connection to `address` (HOST:PORT of a listener of this process; 0.0.0.0 and :: are
-// dialled on the loopback) is accepted within `limit`. Unavailable names the address and the
-// reason.
-absl::Status DialsItself(const std::string& address, absl::Duration limit);
-
 // A small file can be written to `folder`, and `free_bytes` are left there. The error says what is
 // wrong.
 absl::Status CanWrite(const std::string& folder, int64_t free_bytes);

@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/json.h"
+#include "common/rpc/refusals.h"
 #include "common/telemetry/metric_names.h"
 #include "services/learner/training_config.h"
 
@@ -78,14 +79,20 @@ LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
   store_ = std::make_unique<WeightStore>(StoreOptions(parts->config));
   SessionService::Options options;
   options.semantic = parts->semantic;
-  options.resolved_config = MessageToJson(parts->config);
+  v1::RunConfig told = parts->config;
+  told.clear_tls();  // paths of this process
+  options.resolved_config = MessageToJson(told);
+  options.security = parts->security;
   options.heartbeat = absl::Seconds(parts->config.rollout().heartbeat_seconds());
   options.credit_bytes = uint64_t(parts->config.rollout().credit_megabytes()) << 20;
   options.fill_status = [this](v1::StatusReply* reply) { FillStatus(reply); };
   session_ = std::make_unique<SessionService>(options, dispatcher_.get());
-  weights_ = std::make_unique<WeightService>(WeightService::Options{}, store_.get());
+  WeightService::Options weights;
+  weights.security = parts->security;
+  weights_ = std::make_unique<WeightService>(weights, store_.get());
   files_ = std::make_unique<RunFilesService>(
-      RunFilesService::Options{.model_sha256 = parts->model_hash}, parts->config);
+      RunFilesService::Options{.model_sha256 = parts->model_hash, .security = parts->security},
+      told);
 }
 
 LearnerServing::~LearnerServing() { Stop("the learner ends", absl::ZeroDuration()); }
@@ -129,6 +136,7 @@ absl::Status LearnerServing::Start() {
   ServerHost::Options options;
   options.listen = args_.listen.empty() ? parts_->config.learner().listen() : args_.listen;
   options.services = {session_->grpc_service(), weights_->grpc_service(), files_->grpc_service()};
+  options.security = parts_->security;
   COHORT_ASSIGN_OR_RETURN(server_, ServerHost::Start(options));
 
   if (parts_->http == nullptr) {
@@ -156,8 +164,8 @@ absl::Status LearnerServing::Start() {
 }
 
 HttpCallbacks LearnerServing::Pages() {
-  dials_itself_ = std::make_unique<CachedCheck>(
-      [address = server_->address()] { return DialsItself(address, kDialLimit); }, kCheckEvery);
+  dials_itself_ =
+      std::make_unique<CachedCheck>([this] { return server_->DialSelf(kDialLimit); }, kCheckEvery);
   can_write_ = std::make_unique<CachedCheck>(
       [folder = parts_->out, bytes = WeightBytes()] { return CanWrite(folder, bytes); },
       kCheckEvery);
@@ -186,8 +194,22 @@ int64_t LearnerServing::WeightBytes() const {
   return bytes;
 }
 
+void LearnerServing::CountRefusals() {
+  MetricRegistry& registry = reporter_->registry();
+  for (const Refused reason : kRefusedReasons) {
+    registry.Counter(metric::kRefusedCalls, {{"reason", std::string(RefusedName(reason))}})
+        .RaiseTo(static_cast<double>(RefusedCount(reason)));
+  }
+  registry.Counter(metric::kRefusedCalls, {{"reason", "hello"}})
+      .RaiseTo(static_cast<double>(session_->counters().refusals));
+  if (parts_->security == nullptr || !parts_->security->tls()) return;
+  registry.Gauge(metric::kCertificateExpiry)
+      .Set(absl::ToDoubleSeconds(parts_->security->expires() - absl::UnixEpoch()));
+}
+
 void LearnerServing::Tick() {
   housekeeping_.Begin("counts groups and workers", kTickLimit);
+  CountRefusals();
   reporter_->Fleet(dispatcher_->Counts(), store_->newest(), Workers());
   if (parts_->collective != nullptr) reporter_->RankSilences(parts_->collective->Silences());
 }

@@ -68,6 +68,7 @@ class LearnerServing {
   HttpCallbacks Pages();
   absl::Status Ready();
   int64_t WeightBytes() const;
+  void CountRefusals();
   void Tick();
   std::vector<v1::WorkerStatus> Workers() const;
 

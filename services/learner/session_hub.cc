@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "common/base/hash.h"
 #include "common/base/log.h"
+#include "common/base/utf8.h"
 #include "common/telemetry/flight_recorder.h"
 #include "common/wire/protocol.h"
 #include "common/wire/semantic.h"
@@ -16,6 +17,18 @@ namespace {
 
 constexpr size_t kGoneWorkersKept = 64;
 constexpr absl::Duration kStreamsEndWithin = absl::Seconds(5);
+// Lines that peers can cause: enough for a fleet that comes and goes, not for one that fills a
+// disk.
+constexpr absl::Duration kWarningsPeriod = absl::Seconds(10);
+constexpr int kMostWarnings = 100;
+
+// Of a hello.
+constexpr size_t kMaxIdBytes = 128;
+constexpr size_t kMaxHostBytes = 256;
+constexpr int kMaxSemanticFields = 1000;
+constexpr size_t kMaxSemanticBytes = size_t{256} << 10;
+constexpr uint32_t kMaxRows = 1 << 16;
+constexpr size_t kMaxKeyBytes = 64;
 
 v1::Refusal MakeRefusal(v1::Refusal::Reason reason, const std::string& detail) {
   v1::Refusal refusal;
@@ -32,12 +45,73 @@ SemanticMap MapOf(const v1::Hello& hello) {
   return map;
 }
 
+// What is said again and again (ids in logs, labels, the status), so that it must be short and
+// plain. Empty: `text` is.
+std::string WrongText(absl::string_view field, const std::string& text, size_t most) {
+  if (text.size() > most) {
+    return absl::StrCat(field, ": expected at most ", most, " bytes, found ", text.size());
+  }
+  return HasControls(text) ? absl::StrCat(field, ": expected no control characters") : "";
+}
+
+std::string WhatIsOutOfBounds(const v1::Hello& hello) {
+  size_t bytes = 0;
+  for (const v1::SemanticField& field : hello.semantic()) {
+    bytes += field.name().size() + field.value().size();
+  }
+  if (hello.worker_id().empty() || hello.max_rows() == 0) {
+    return "a hello needs worker_id and max_rows";
+  }
+  if (hello.max_rows() > kMaxRows) {
+    return absl::StrCat("max_rows: expected at most ", kMaxRows, ", found ", hello.max_rows());
+  }
+  if (hello.semantic_size() > kMaxSemanticFields || bytes > kMaxSemanticBytes) {
+    return absl::StrCat("semantic: expected at most ", kMaxSemanticFields, " fields of ",
+                        kMaxSemanticBytes, " bytes together, found ", hello.semantic_size(), " of ",
+                        bytes);
+  }
+  for (const std::string& wrong :
+       {WrongText("worker_id", hello.worker_id(), kMaxIdBytes),
+        WrongText("host", hello.host(), kMaxHostBytes),
+        WrongText("http_address", hello.http_address(), kMaxHostBytes),
+        WrongText("semantic_hash", hello.semantic_hash(), kMaxHostBytes)}) {
+    if (!wrong.empty()) return wrong;
+  }
+  if (hello.instance_key().size() > kMaxKeyBytes) {
+    return absl::StrCat("instance_key: expected at most ", kMaxKeyBytes, " bytes, found ",
+                        hello.instance_key().size());
+  }
+  return "";
+}
+
+// The process that holds `known` said this hello, too: it has drawn the key and told nobody else.
+bool SameInstance(const WorkerSession& known, const v1::Hello& hello) {
+  return !hello.instance_key().empty() && known.instance_key() == hello.instance_key();
+}
+
+// Whether `hello` may take the place of `known`, which is connected under its id.
+std::optional<v1::Refusal> CheckTakeover(const WorkerSession& known, const v1::Hello& hello) {
+  if (!SameInstance(known, hello)) {
+    return MakeRefusal(
+        v1::Refusal::WORKER_ID_IN_USE,
+        absl::StrCat("another process called ", hello.worker_id(), " is connected from ",
+                     known.host(), ": it must go first, or give each worker an id of its own"));
+  }
+  if (known.incarnation() > hello.incarnation()) {
+    return MakeRefusal(v1::Refusal::DUPLICATE_WORKER,
+                       absl::StrCat("a newer process called ", hello.worker_id(),
+                                    " is connected: give each worker an id of its own"));
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 SessionHub::SessionHub(SessionService::Options options, Dispatcher* dispatcher)
     : options_(std::move(options)),
       dispatcher_(dispatcher),
-      executor_("session", options_.threads) {}
+      executor_("session", options_.threads),
+      warnings_(kWarningsPeriod, kMostWarnings) {}
 
 void SessionHub::Start() {
   // The dispatcher may call a listener that was just replaced: it must not keep the hub alive.
@@ -70,8 +144,8 @@ std::optional<v1::Refusal> SessionHub::CheckHello(const v1::Hello& hello) const 
         absl::StrCat("the learner speaks protocol version ", kProtocolVersion, ", the worker ",
                      hello.protocol_version(), ": install the same release on both"));
   }
-  if (hello.worker_id().empty() || hello.max_rows() == 0) {
-    return MakeRefusal(v1::Refusal::BAD_MESSAGE, "a hello needs worker_id and max_rows");
+  if (const std::string wrong = WhatIsOutOfBounds(hello); !wrong.empty()) {
+    return MakeRefusal(v1::Refusal::BAD_MESSAGE, wrong);
   }
   SemanticMap worker = MapOf(hello);
   if (!hello.semantic_hash().empty() && hello.semantic_hash() != HashOfFields(worker)) {
@@ -101,11 +175,7 @@ std::optional<v1::Refusal> SessionHub::Admit(const std::shared_ptr<WorkerSession
   {
     absl::MutexLock lock(&mu_);
     const auto known = workers_.find(hello.worker_id());
-    if (!refusal && known != workers_.end() && known->second->incarnation() > hello.incarnation()) {
-      refusal = MakeRefusal(v1::Refusal::DUPLICATE_WORKER,
-                            absl::StrCat("a newer process called ", hello.worker_id(),
-                                         " is connected: give each worker an id of its own"));
-    }
+    if (!refusal && known != workers_.end()) refusal = CheckTakeover(*known->second, hello);
     if (refusal) {
       ++counters_.refusals;
       return refusal;
@@ -174,9 +244,10 @@ void SessionHub::Closed(const std::shared_ptr<WorkerSession>& session, const abs
   }
   if (!was_serving) return;
   ProcessRecorder().Record(absl::StrCat("worker ", session->worker_id(), " gone"));
-  if (!session->said_goodbye()) {
+  std::string left_out;
+  if (!session->said_goodbye() && MayWarn(&left_out)) {
     COHORT_LOG(WARNING) << "worker " << session->worker_id() << " lost: " << status.message()
-                        << "; its leases are issued again";
+                        << "; its leases are issued again" << left_out;
   }
   dispatcher_->WorkerGone(session->worker_id());
   RequestLeases();
@@ -353,6 +424,40 @@ void SessionHub::Count(const std::function<void(SessionCounters&)>& change) {
 void SessionHub::CountTokens(uint64_t tokens) {
   absl::MutexLock lock(&mu_);
   generated_tokens_ += tokens;
+}
+
+bool SessionHub::MayWarn(std::string* left_out) {
+  const std::optional<uint64_t> held_back = warnings_.Ask();
+  if (held_back) *left_out = LeftOutText(*held_back);
+  return held_back.has_value();
+}
+
+void SessionHub::UnfinishedChanged(int64_t change) {
+  const int64_t total = unfinished_bytes_.fetch_add(change, std::memory_order_relaxed) + change;
+  if (change > 0 && total > static_cast<int64_t>(options_.max_unfinished_bytes)) CutOffTheLargest();
+}
+
+// It connects again, sends its groups again, and by then the others have finished theirs.
+void SessionHub::CutOffTheLargest() {
+  std::shared_ptr<WorkerSession> largest;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [name, session] : workers_) {
+      if (largest == nullptr || session->unfinished_bytes() > largest->unfinished_bytes()) {
+        largest = session;
+      }
+    }
+  }
+  if (largest == nullptr || !largest->GiveUp()) return;
+  std::string left_out;
+  const std::string why = absl::StrCat("groups that have not arrived whole take more than ",
+                                       options_.max_unfinished_bytes >> 20,
+                                       " MiB over all workers; this one has most of them, ",
+                                       largest->unfinished_bytes() >> 20, " MiB");
+  if (MayWarn(&left_out)) {
+    COHORT_LOG(WARNING) << "worker " << largest->worker_id() << " cut off: " << why << left_out;
+  }
+  largest->Cancel(absl::ResourceExhaustedError(why));
 }
 
 SessionCounters SessionHub::counters() const {

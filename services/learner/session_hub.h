@@ -2,6 +2,7 @@
 // service.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -11,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/rate_limit.h"
 #include "common/concurrency/executor.h"
 #include "common/dispatch/dispatcher.h"
 #include "common/rpc/byte_stream.h"
@@ -40,6 +42,10 @@ class SessionHub : public std::enable_shared_from_this<SessionHub> {
   Dispatcher* dispatcher() { return dispatcher_; }
   void Count(const std::function<void(SessionCounters&)>& change);
   void CountTokens(uint64_t tokens);
+  // A session's unfinished groups grew or shrank by `change` bytes.
+  void UnfinishedChanged(int64_t change);
+  // True: a warning that this peer caused may be written, after which `*left_out` goes.
+  bool MayWarn(std::string* left_out);
 
   // ---- the service's own ----
   void SetCurrentVersion(int64_t version);
@@ -52,6 +58,7 @@ class SessionHub : public std::enable_shared_from_this<SessionHub> {
  private:
   using Sessions = std::map<std::string, std::shared_ptr<WorkerSession>>;
   std::optional<v1::Refusal> CheckHello(const v1::Hello& hello) const;
+  void CutOffTheLargest();
   v1::Welcome MakeWelcome() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Remove(Sessions::iterator session) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void IssueLeases();
@@ -63,6 +70,9 @@ class SessionHub : public std::enable_shared_from_this<SessionHub> {
   Dispatcher* const dispatcher_;
   Executor executor_;
   std::unique_ptr<Ticker> ticker_;
+
+  RateLimit warnings_;
+  std::atomic<int64_t> unfinished_bytes_{0};
 
   absl::Mutex admission_mu_;
   mutable absl::Mutex mu_;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "cohort/v1/session.grpc.pb.h"
+#include "common/rpc/grpc_status.h"
 #include "services/learner/session_hub.h"
 
 namespace cohort {
@@ -13,38 +14,43 @@ using RawSession = v1::Session::WithRawCallbackMethod_Connect<
 
 class GrpcSession final : public RawSession {
  public:
-  explicit GrpcSession(SessionHub* hub) : hub_(hub) {}
+  GrpcSession(SessionHub* hub, std::shared_ptr<const Security> security)
+      : hub_(hub), security_(std::move(security)) {}
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Connect(
       grpc::CallbackServerContext* context) override {
-    return hub_->Accept(context);
+    const absl::Status may = AuthorizeCall(security_.get(), *context, {Role::kRollout});
+    return may.ok() ? hub_->Accept(context) : RefuseStream(may);
   }
   grpc::ServerUnaryReactor* Status(grpc::CallbackServerContext* context, const v1::StatusRequest*,
                                    v1::StatusReply* reply) override {
-    hub_->FillStatus(reply);
+    const absl::Status may =
+        AuthorizeCall(security_.get(), *context, {Role::kCli, Role::kLearner, Role::kRollout});
+    if (may.ok()) hub_->FillStatus(reply);
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
+    reactor->Finish(ToGrpc(may));
     return reactor;
   }
 
  private:
   SessionHub* const hub_;
+  const std::shared_ptr<const Security> security_;
 };
 
 }  // namespace
 
 class SessionService::Impl {
  public:
-  Impl(Options options, Dispatcher* dispatcher)
-      : hub(std::make_shared<SessionHub>(std::move(options), dispatcher)), grpc(hub.get()) {
+  Impl(const Options& options, Dispatcher* dispatcher)
+      : hub(std::make_shared<SessionHub>(options, dispatcher)), grpc(hub.get(), options.security) {
     hub->Start();
   }
   const std::shared_ptr<SessionHub> hub;  // shared with the dispatcher's listener, weakly
   GrpcSession grpc;
 };
 
-SessionService::SessionService(Options options, Dispatcher* dispatcher)
-    : impl_(std::make_unique<Impl>(std::move(options), dispatcher)) {}
+SessionService::SessionService(const Options& options, Dispatcher* dispatcher)
+    : impl_(std::make_unique<Impl>(options, dispatcher)) {}
 SessionService::~SessionService() { Shutdown(); }
 
 grpc::Service* SessionService::grpc_service() { return &impl_->grpc; }

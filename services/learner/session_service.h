@@ -22,6 +22,7 @@
 #include "absl/time/time.h"
 #include "cohort/v1/session.pb.h"
 #include "common/dispatch/dispatcher.h"
+#include "common/rpc/security.h"
 #include "common/wire/semantic.h"
 
 namespace grpc {
@@ -61,15 +62,20 @@ class SessionService {
     absl::Duration heartbeat = absl::Seconds(2);
     int missed_heartbeats = 5;
     uint64_t credit_bytes = uint64_t{64} << 20;  // sent by one worker and not yet acknowledged
+    // Of groups that have not arrived whole, over all workers: beyond it the one with the most is
+    // cut off and begins again.
+    uint64_t max_unfinished_bytes = uint64_t{512} << 20;
     double rows_ahead =
         2.0;  // leased rows per worker, as a multiple of the rows it decodes at once
     int threads = 2;
+    // Who may connect: rollouts; who may ask for the status: they, learners and commands.
+    std::shared_ptr<const Security> security = nullptr;
     // Fills everything of a StatusReply but `workers`. Called on a gRPC thread; must not block.
     std::function<void(v1::StatusReply*)> fill_status = nullptr;
   };
 
   // `dispatcher` outlives this object, which takes its lease listener.
-  SessionService(Options options, Dispatcher* dispatcher);
+  SessionService(const Options& options, Dispatcher* dispatcher);
   ~SessionService();
   SessionService(const SessionService&) = delete;
   SessionService& operator=(const SessionService&) = delete;

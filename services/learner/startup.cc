@@ -29,11 +29,19 @@ absl::Status LoadConfiguration(const LearnerArgs& args, LearnerParts* parts) {
   return SetComputeThreads(parts->config.learner().threads());
 }
 
+absl::Status MakeSecurity(const LearnerArgs& args, LearnerParts* parts) {
+  absl::StatusOr<std::shared_ptr<const Security>> security = MakeServerSecurity(
+      args.security, parts->config.tls(), Role::kLearner, parts->OutPath(metric::kSecretFile));
+  if (!security.ok()) return BadInput(security.status());
+  parts->security = *std::move(security);
+  return absl::OkStatus();
+}
+
 // Before anything in the folder is changed.
 absl::Status OpenFolder(const LearnerArgs& args, LearnerParts* parts) {
   const absl::StatusOr<ResumeMode> mode = ParseResume(args.resume);
   if (!mode.ok()) return BadSetup(mode.status());
-  if (args.rank != 0) return absl::OkStatus();
+  if (args.rank != 0) return MakeFolders(parts->out);
   COHORT_ASSIGN_OR_RETURN(RunLock lock, OpenRunFolder(parts->out, *mode, "cohort-learner"));
   parts->lock.emplace(std::move(lock));
   std::error_code ignored;
@@ -203,6 +211,7 @@ absl::StatusOr<std::unique_ptr<LearnerParts>> StartEvaluation(const LearnerArgs&
   auto parts = std::make_unique<LearnerParts>();
   COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
   COHORT_RETURN_IF_ERROR(MakeFolders(parts->out));
+  COHORT_RETURN_IF_ERROR(MakeSecurity(args, parts.get()));
   COHORT_RETURN_IF_ERROR(StartHttp(args, parts.get()));
   COHORT_RETURN_IF_ERROR(BadInput(LoadPolicy(args.rank, /*trainable=*/false, parts.get())));
   return parts;
@@ -214,6 +223,7 @@ absl::StatusOr<std::unique_ptr<LearnerParts>> StartLearner(const LearnerArgs& ar
   COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
   COHORT_RETURN_IF_ERROR(StartHttp(args, parts.get()));
   COHORT_RETURN_IF_ERROR(OpenFolder(args, parts.get()));
+  COHORT_RETURN_IF_ERROR(MakeSecurity(args, parts.get()));
   const absl::StatusOr<TrainerOptions> options = MakeTrainerOptions(parts->config);
   if (!options.ok()) return BadInput(options.status());
   parts->algorithm = options->algorithm;

@@ -10,6 +10,8 @@
 #include "common/collective/collective.h"
 #include "common/config/config.h"
 #include "common/model/causal_lm.h"
+#include "common/rpc/security.h"
+#include "common/rpc/security_flags.h"
 #include "common/run_folder/run_folder.h"
 #include "common/text/tokenizer.h"
 #include "common/train/checkpoint.h"
@@ -29,17 +31,19 @@ struct LearnerArgs {
   std::string interface;     // of the ranks' own traffic; empty: learner.interface
   std::string out;           // empty: run.out
   std::string address_file;  // empty: `address` in the run's folder
-  std::string resume;        // --resume[=auto], as common/run_folder/run_folder.h reads it
-  std::string evaluate;      // file: no training, the groups of eval.sources are appended to it
-  std::string evaluated;     // file of ordinals, one a line, that are left out of it; empty: none
+  SecurityFlags security;
+  std::string resume;     // --resume[=auto], as common/run_folder/run_folder.h reads it
+  std::string evaluate;   // file: no training, the groups of eval.sources are appended to it
+  std::string evaluated;  // file of ordinals, one a line, that are left out of it; empty: none
 };
 
 // Made in this order, ended in the reverse one.
 struct LearnerParts {
   v1::RunConfig config;  // resolved, every `auto` decided
   AlgorithmSpec algorithm;
-  std::string out;              // the run's folder
-  std::optional<RunLock> lock;  // of it; rank 0
+  std::string out;                           // the run's folder
+  std::optional<RunLock> lock;               // of it; rank 0
+  std::shared_ptr<const Security> security;  // of every port and connection of this process
   std::string model_hash;
   FieldMap semantic;
   std::unique_ptr<LearnerHttp> http;  // from its first moments on; null: this rank serves none

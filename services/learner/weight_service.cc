@@ -272,26 +272,30 @@ std::vector<FollowerStatus> FollowerHub::Followers() const {
 
 class GrpcWeights final : public RawWeights {
  public:
-  explicit GrpcWeights(FollowerHub* hub) : hub_(hub) {}
+  GrpcWeights(FollowerHub* hub, std::shared_ptr<const Security> security)
+      : hub_(hub), security_(std::move(security)) {}
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Follow(
       grpc::CallbackServerContext* context) override {
-    return hub_->Accept(context);
+    const absl::Status may = AuthorizeCall(security_.get(), *context, {Role::kRollout});
+    return may.ok() ? hub_->Accept(context) : RefuseStream(may);
   }
 
  private:
   FollowerHub* const hub_;
+  const std::shared_ptr<const Security> security_;
 };
 
 }  // namespace
 
 class WeightService::Impl {
  public:
-  Impl(Options options, const WeightStore* store) : hub(options.threads, store), grpc(&hub) {}
+  Impl(const Options& options, const WeightStore* store)
+      : hub(options.threads, store), grpc(&hub, options.security) {}
   FollowerHub hub;
   GrpcWeights grpc;
 };
 
-WeightService::WeightService(Options options, const WeightStore* store)
+WeightService::WeightService(const Options& options, const WeightStore* store)
     : impl_(std::make_unique<Impl>(options, store)) {}
 WeightService::~WeightService() { Shutdown(); }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/rpc/security.h"
 #include "common/weights/weight_store.h"
 
 namespace grpc {
@@ -43,9 +44,10 @@ class WeightService {
  public:
   struct Options {
     int threads = 1;
+    std::shared_ptr<const Security> security = nullptr;  // rollouts may follow
   };
   // `store` outlives this object.
-  WeightService(Options options, const WeightStore* store);
+  WeightService(const Options& options, const WeightStore* store);
   ~WeightService();
   WeightService(const WeightService&) = delete;
   WeightService& operator=(const WeightService&) = delete;

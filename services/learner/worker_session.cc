@@ -13,6 +13,7 @@ namespace cohort {
 namespace {
 
 constexpr size_t kMaxBrokenGroups = 1024;
+constexpr size_t kMaxShownBytes = 128;  // of a name in a hello that was refused
 
 v1::Ack::Outcome OutcomeOf(Delivery delivery) {
   switch (delivery) {
@@ -102,7 +103,8 @@ void WorkerSession::Refuse(const v1::Refusal& refusal) {
   *message.mutable_refusal() = refusal;
   Send(message);
   const bool bad = refusal.reason() == v1::Refusal::BAD_MESSAGE;
-  const bool later = refusal.reason() == v1::Refusal::SHUTTING_DOWN;
+  const bool later = refusal.reason() == v1::Refusal::SHUTTING_DOWN ||
+                     refusal.reason() == v1::Refusal::WORKER_ID_IN_USE;
   stream_->Finish(absl::Status(bad     ? absl::StatusCode::kInvalidArgument
                                : later ? absl::StatusCode::kUnavailable
                                        : absl::StatusCode::kFailedPrecondition,
@@ -115,8 +117,11 @@ void WorkerSession::BadMessage(const std::string& detail) {
     ++counters.bad_messages;
     ++counters.refusals;
   });
-  COHORT_LOG(WARNING) << "worker " << (serving_ ? worker_id() : "(no hello yet)")
-                      << " cut off: " << detail;
+  std::string left_out;
+  if (hub_->MayWarn(&left_out)) {
+    COHORT_LOG(WARNING) << "worker " << (serving_ ? worker_id() : "(no hello yet)")
+                        << " cut off: " << detail << left_out;
+  }
   v1::Refusal refusal;
   refusal.set_reason(v1::Refusal::BAD_MESSAGE);
   refusal.set_detail(detail);
@@ -158,13 +163,20 @@ void WorkerSession::HandleHello(const v1::WorkerMessage& message) {
   }
   if (std::optional<v1::Refusal> refusal = hub_->Admit(shared_from_this(), hello_)) {
     ending_ = true;
-    COHORT_LOG(WARNING) << "worker " << hello_.worker_id() << " at " << hello_.host()
-                        << " refused: " << refusal->detail();
+    std::string left_out;
+    if (hub_->MayWarn(&left_out)) {
+      COHORT_LOG(WARNING) << "worker " << hello_.worker_id().substr(0, kMaxShownBytes) << " at "
+                          << hello_.host().substr(0, kMaxShownBytes)
+                          << " refused: " << refusal->detail() << left_out;
+    }
     return Refuse(*refusal);
   }
   serving_ = true;
-  COHORT_LOG(INFO) << "worker " << worker_id() << " connected from " << hello_.host() << ", pid "
-                   << hello_.pid() << ", " << max_rows() << " rows";
+  std::string left_out;
+  if (hub_->MayWarn(&left_out)) {
+    COHORT_LOG(INFO) << "worker " << worker_id() << " connected from " << hello_.host() << ", pid "
+                     << hello_.pid() << ", " << max_rows() << " rows" << left_out;
+  }
 }
 
 void WorkerSession::HandleHeartbeat(const v1::Heartbeat& heartbeat) {
@@ -207,7 +219,13 @@ void WorkerSession::HandleChunk(v1::GroupChunk chunk) {
       HandleWhole(*std::move(*added));
     }
   }
+  CountUnfinished(static_cast<int64_t>(assembler_.pending_bytes()));
   ReturnCredit();
+}
+
+void WorkerSession::CountUnfinished(int64_t bytes) {
+  const int64_t before = unfinished_bytes_.exchange(bytes, std::memory_order_relaxed);
+  if (bytes != before) hub_->UnfinishedChanged(bytes - before);
 }
 
 void WorkerSession::HandleWhole(GroupAssembler::Assembled whole) {
@@ -228,8 +246,11 @@ void WorkerSession::HandleWhole(GroupAssembler::Assembled whole) {
 
 void WorkerSession::RejectDelivery(GroupId group, uint64_t lease, Delivery outcome,
                                    const std::string& detail) {
-  COHORT_LOG(WARNING) << "worker " << worker_id() << ": " << DeliveryName(outcome)
-                      << " delivery: " << detail;
+  std::string left_out;
+  if (hub_->MayWarn(&left_out)) {
+    COHORT_LOG(WARNING) << "worker " << worker_id() << ": " << DeliveryName(outcome)
+                        << " delivery: " << detail << left_out;
+  }
   hub_->Count([](SessionCounters& counters) { ++counters.bad_messages; });
   Release(group);
   SendAck(group, lease, outcome, detail);
@@ -281,6 +302,7 @@ void WorkerSession::HandleGoodbye(const v1::Goodbye& goodbye) {
 }
 
 void WorkerSession::OnClosed(const absl::Status& status) {
+  CountUnfinished(0);
   hub_->Closed(shared_from_this(), status);
 }
 

@@ -44,6 +44,9 @@ class WorkerSession final : public StreamHandler,
   const std::string& worker_id() const { return hello_.worker_id(); }  // once serving
   uint64_t incarnation() const { return hello_.incarnation(); }
   uint32_t max_rows() const { return hello_.max_rows(); }
+  const std::string& instance_key() const { return hello_.instance_key(); }
+  const std::string& host() const { return hello_.host(); }
+  int64_t unfinished_bytes() const { return unfinished_bytes_.load(std::memory_order_relaxed); }
   int64_t leased_rows() const;
   bool said_goodbye() const;
   absl::Duration silence() const { return absl::Now() - stream_->last_received(); }
@@ -65,6 +68,7 @@ class WorkerSession final : public StreamHandler,
   void RejectDelivery(GroupId group, uint64_t lease, Delivery outcome, const std::string& detail);
   void SendAck(GroupId group, uint64_t lease, Delivery outcome, const std::string& detail);
   void ReturnCredit();
+  void CountUnfinished(int64_t bytes);
   void BadMessage(const std::string& detail);
   bool Release(GroupId group) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -80,6 +84,7 @@ class WorkerSession final : public StreamHandler,
   uint64_t credit_left_;
   v1::Hello hello_;  // constant once serving
   std::atomic<bool> given_up_{false};
+  std::atomic<int64_t> unfinished_bytes_{0};  // of groups that have not arrived whole
 
   mutable absl::Mutex mu_;
   std::map<GroupId, Held> held_ ABSL_GUARDED_BY(mu_);

@@ -5,6 +5,7 @@
 #include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/process.h"
+#include "common/rpc/acceptor.h"
 #include "common/supervise/init.h"
 #include "common/telemetry/flight_recorder.h"
 #include "services/rollout/worker.h"
@@ -12,6 +13,7 @@
 int main(int argc, char** argv) {
   if (const std::optional<int> code = cohort::ActAsInit()) return *code;
   cohort::EnsurePassiveOpenMp(argv);
+  cohort::RaiseDescriptorLimit();
   cohort::StopSignal stop;
   cohort::WorkerArgs args;
   CLI::App app("Samples groups of completions for a learner and scores them.", "cohort-rollout");
@@ -33,6 +35,7 @@ int main(int argc, char** argv) {
   app.add_option("--http-listen", args.http_listen,
                  "HOST:PORT for /metrics, /healthz and /readyz; port 0: any free one");
   app.add_option("--worker-id", args.worker_id, "name in logs and status (default: HOST-PID)");
+  cohort::AddSecurityFlags(&app, &args.security);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -44,11 +44,14 @@ RewardComponent MakeComponent(const v1::RewardComponent& source, const v1::RunCo
   return component;
 }
 
-std::shared_ptr<BatchScorer> MakeService(const v1::RewardComponent& source,
-                                         const v1::RunConfig& config) {
+absl::StatusOr<std::shared_ptr<BatchScorer>> MakeService(
+    const v1::RewardComponent& source, const v1::RunConfig& config,
+    const std::shared_ptr<const Security>& security) {
   const v1::ServiceRewardSection& section = config.reward().service();
   ServiceScorerOptions options;
   options.address = source.address();
+  options.security = security;
+  if (security != nullptr) COHORT_RETURN_IF_ERROR(security->CheckDial(source.address()));
   options.run = config.run().name();
   options.parts = {source.components().begin(), source.components().end()};
   options.timeout = absl::Seconds(source.has_timeout_seconds() ? source.timeout_seconds()
@@ -57,7 +60,8 @@ std::shared_ptr<BatchScorer> MakeService(const v1::RewardComponent& source,
   options.circuit.failures = section.failures();
   options.circuit.pause = absl::Seconds(section.pause_seconds());
   options.seed = static_cast<uint64_t>(getpid());  // workers do not come back all at once
-  return std::make_shared<ServiceScorer>(options);
+  std::shared_ptr<BatchScorer> service = std::make_shared<ServiceScorer>(options);
+  return service;
 }
 
 absl::StatusOr<std::shared_ptr<BatchScorer>> LoadRewardModel(const v1::RewardComponent& source,
@@ -130,12 +134,15 @@ std::optional<GroupSourceOptions> MakeGroupSource(const v1::RewardComponent& sou
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GroupScorer>> MakeRewards(const v1::RunConfig& config) {
+absl::StatusOr<std::unique_ptr<GroupScorer>> MakeRewards(
+    const v1::RunConfig& config, const std::shared_ptr<const Security>& security) {
   std::vector<ScoredComponent> components;
   for (const v1::RewardComponent& source : config.algorithm().reward().sources()) {
     if (source.name() == "implicit_prm") continue;  // the learner's own, algorithms.md section 9
     components.push_back({MakeComponent(source, config), MakeGroupSource(source, config)});
-    if (source.name() == "service") components.back().row.scorer = MakeService(source, config);
+    if (source.name() == "service") {
+      COHORT_ASSIGN_OR_RETURN(components.back().row.scorer, MakeService(source, config, security));
+    }
     if (source.name() == "reward_model") {
       COHORT_ASSIGN_OR_RETURN(components.back().row.scorer, LoadRewardModel(source, config));
     }

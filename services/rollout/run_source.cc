@@ -121,6 +121,7 @@ absl::StatusOr<RunSource> FindRunSource(const RunSourceOptions& options, StopSig
   RunFilesClient::Options connect;
   connect.learner = options.learner;
   connect.worker_id = options.worker_id;
+  connect.security = options.security;
   connect.seed = static_cast<uint64_t>(getpid());
   COHORT_ASSIGN_OR_RETURN(connect.connect_limit, ConnectLimit(options.overrides));
   RunFilesClient client(connect);

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "cohort/v1/config.pb.h"
 #include "common/base/process.h"
+#include "common/rpc/security.h"
 #include "common/run_files/file_cache.h"
 
 namespace cohort {
@@ -19,7 +20,8 @@ struct RunSourceOptions {
   std::vector<std::string> overrides;  // --set
   std::string learner;                 // HOST:PORT
   std::string worker_id;
-  std::string cache;  // empty: DefaultCacheFolder()
+  std::string cache;                                   // empty: DefaultCacheFolder()
+  std::shared_ptr<const Security> security = nullptr;  // of the calls to the learner
 };
 
 struct RunSource {

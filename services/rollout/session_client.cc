@@ -23,9 +23,16 @@
 namespace cohort {
 namespace {
 
+constexpr size_t kKeyBytes = 16;
 constexpr int kMaxSends = 2;  // of a group whose hash did not match
 constexpr int kIdleHeartbeats = 15;
 constexpr absl::Duration kMinIdleLimit = absl::Seconds(30);
+
+// Of this process, whatever clients it makes.
+std::string ProcessKey() {
+  static const std::string key = RandomBytes(kKeyBytes);
+  return key;
+}
 
 std::string GroupName(GroupId id) {
   return absl::StrCat("group ", absl::Hex(id, absl::kZeroPad16));
@@ -91,6 +98,7 @@ class SessionClient::Impl {
   const Options options_;
   const Events events_;
   const uint64_t incarnation_;
+  const std::string instance_key_;
 
   mutable absl::Mutex mu_;
   bool welcomed_ ABSL_GUARDED_BY(mu_) = false;  // the stream that is open now
@@ -112,13 +120,15 @@ SessionClient::Impl::Impl(Options options, Events events)
       events_(std::move(events)),
       incarnation_(options_.incarnation != 0 ? options_.incarnation
                                              : static_cast<uint64_t>(absl::GetCurrentTimeNanos())),
+      instance_key_(options_.instance_key.empty() ? ProcessKey() : options_.instance_key),
       stream_({.name = "session",
                .peer = "learner",
                .address = options_.learner,
                .method = "/cohort.v1.Session/Connect",
                .connect_limit = options_.connect_limit,
                .idle_limit = kMinIdleLimit,
-               .seed = options_.seed},
+               .seed = options_.seed,
+               .security = options_.security},
               {.on_open = [this] { OnOpen(); },
                .on_message = [this](const grpc::ByteBuffer& bytes) { OnMessage(bytes); },
                .on_lost = [this](const absl::Status&) { OnLost(); },
@@ -144,6 +154,7 @@ void SessionClient::Impl::OnOpen() {
   hello->set_host(options_.host);
   hello->set_pid(options_.pid);
   hello->set_http_address(options_.http_address);
+  hello->set_instance_key(instance_key_);
   Send(message);
 }
 
@@ -221,6 +232,9 @@ void SessionClient::Impl::HandleWelcome(const v1::Welcome& welcome) {
 
 void SessionClient::Impl::HandleRefusal(const v1::Refusal& refusal) {
   if (refusal.reason() == v1::Refusal::SHUTTING_DOWN) return;  // tried again, a new one may come
+  // The process before, whose end the learner has not seen yet: the stream tries again until the
+  // connect limit.
+  if (refusal.reason() == v1::Refusal::WORKER_ID_IN_USE) return;
   const absl::Status refused = absl::FailedPreconditionError(
       absl::StrCat("learner at ", options_.learner, " refused this worker: ", refusal.detail()));
   const bool lasting = refusal.reason() == v1::Refusal::SEMANTIC_MISMATCH ||

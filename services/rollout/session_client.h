@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "cohort/v1/session.pb.h"
 #include "common/rl/group.h"
+#include "common/rpc/security.h"
 #include "common/wire/lease_codec.h"
 #include "common/wire/semantic.h"
 
@@ -41,6 +42,9 @@ class SessionClient {
     std::string learner;       // HOST:PORT
     std::string worker_id;     // stable over reconnects
     uint64_t incarnation = 0;  // 0: the time now
+    // What this process shows, and nobody else can, to take over a connection under its own id.
+    // Empty: one key of the process.
+    std::string instance_key = {};
     SemanticMap semantic = {};
     uint32_t max_rows = 64;
     std::string host = {};
@@ -48,7 +52,8 @@ class SessionClient {
     std::string http_address = {};
     absl::Duration connect_limit = absl::Minutes(10);  // without a learner before giving up
     uint64_t max_unacked_bytes = uint64_t{128} << 20;  // SendGroup blocks above this
-    uint64_t seed = 0;                                 // of the backoff's jitter
+    std::shared_ptr<const Security> security = nullptr;
+    uint64_t seed = 0;  // of the backoff's jitter
   };
   struct Events {
     std::function<void(const v1::Welcome&)> on_welcome = nullptr;  // at every connection

@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/rpc/security.h"
 #include "common/weights/weight_store.h"
 
 namespace cohort {
@@ -39,6 +40,7 @@ class WeightFollower {
     std::string worker_id;
     absl::Duration connect_limit = absl::Minutes(10);  // without a learner before giving up
     int requests_in_flight = 8;
+    std::shared_ptr<const Security> security = nullptr;
     uint64_t seed = 0;  // of the backoff's jitter
     // Called on the follower's thread when a version is ready to be applied; must not block.
     std::function<void(int64_t version)> on_ready = nullptr;

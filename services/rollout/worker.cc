@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <filesystem>
 #include <memory>
 #include <utility>
 
@@ -17,7 +18,9 @@
 #include "common/model/causal_lm.h"
 #include "common/model/vocabulary.h"
 #include "common/rpc/json.h"
+#include "common/rpc/security.h"
 #include "common/telemetry/http_host.h"
+#include "common/telemetry/metric_names.h"
 #include "common/tensor/device.h"
 #include "common/text/tokenizer.h"
 #include "services/rollout/generation_loop.h"
@@ -55,6 +58,7 @@ class Worker {
   }
 
  private:
+  absl::Status MakeSecurity(const v1::RunConfig& own);
   absl::Status FindRun();
   absl::Status LoadModel();
   absl::Status MakeEngine();
@@ -70,6 +74,7 @@ class Worker {
 
   const WorkerArgs args_;
   StopSignal* const stop_;
+  std::shared_ptr<const Security> security_;
   RunSource run_;
   v1::RunConfig config_;        // the run's, with what this process has decided
   bool follows_dtype_ = false;  // model.dtype is auto: the learner's
@@ -116,7 +121,7 @@ absl::Status Worker::MakeEngine() {
   options.tokenizer = tokenizer_.get();
   options.em_inf = LogitSharpening(config_);
   COHORT_ASSIGN_OR_RETURN(engine_, GroupGenerator::Create(model_.get(), options));
-  COHORT_ASSIGN_OR_RETURN(scorer_, MakeRewards(config_));
+  COHORT_ASSIGN_OR_RETURN(scorer_, MakeRewards(config_, security_));
   return absl::OkStatus();
 }
 
@@ -147,6 +152,20 @@ absl::Status Worker::StartHttp() {
   return absl::OkStatus();
 }
 
+// `own`: this host's configuration, empty for a worker that knows only its learner's address. The
+// secret of a run on this machine lies in the run's folder, where its configuration is too.
+absl::Status Worker::MakeSecurity(const v1::RunConfig& own) {
+  std::vector<std::string> secrets;
+  if (!args_.config_path.empty()) {
+    const std::string beside = std::filesystem::path(args_.config_path).parent_path() / "";
+    secrets = {beside + metric::kSecretFile,
+               absl::StrCat(own.run().out(), "/", metric::kSecretFile)};
+  }
+  COHORT_ASSIGN_OR_RETURN(security_,
+                          MakeClientSecurity(args_.security, own.tls(), {Role::kRollout}, secrets));
+  return security_->CheckDial(args_.learner);
+}
+
 absl::Status Worker::Prepare(const std::string& dtype) {
   worker_id_ = args_.worker_id.empty() ? absl::StrCat(HostName(), "-", getpid()) : args_.worker_id;
   SetLogRole(worker_id_);
@@ -171,9 +190,11 @@ absl::Status Worker::FindRun() {
   options.learner = args_.learner;
   options.worker_id = worker_id_;
   options.cache = args_.cache;
+  if (args_.config_path.empty()) COHORT_RETURN_IF_ERROR(MakeSecurity({}));
+  options.security = security_;
   COHORT_ASSIGN_OR_RETURN(run_, FindRunSource(options, stop_));
   config_ = run_.config;
-  return absl::OkStatus();
+  return args_.config_path.empty() ? absl::OkStatus() : MakeSecurity(config_);
 }
 
 void Worker::MakeLoop() {
@@ -183,6 +204,7 @@ void Worker::MakeLoop() {
   }
   WeightFollower::Options follow;
   follow.learner = args_.learner;
+  follow.security = security_;
   follow.worker_id = worker_id_;
   follow.connect_limit = absl::Seconds(config_.rollout().connect_seconds());
   follow.seed = static_cast<uint64_t>(getpid());
@@ -212,6 +234,7 @@ void Worker::MakeLoop() {
 void Worker::Connect(const FieldMap& semantic) {
   SessionClient::Options options;
   options.learner = args_.learner;
+  options.security = security_;
   options.worker_id = worker_id_;
   options.semantic = semantic;
   options.max_rows = static_cast<uint32_t>(config_.rollout().max_batch_rows());
@@ -309,6 +332,10 @@ absl::Status Worker::WaitForEnd() {
 }
 
 void Worker::CountStreams() {
+  if (security_->tls()) {
+    metrics_.Gauge(metric::kCertificateExpiry)
+        .Set(absl::ToDoubleSeconds(security_->expires() - absl::UnixEpoch()));
+  }
   metrics_.Gauge(metric::kRolloutConnected).Set(session_->connected() ? 1 : 0);
   metrics_.Counter(metric::kReconnects).RaiseTo(static_cast<double>(session_->reconnects()));
   metrics_.Counter(metric::kWeightSyncBytes)

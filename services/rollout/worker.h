@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "common/base/process.h"
+#include "common/rpc/security_flags.h"
 
 namespace cohort {
 
@@ -28,6 +29,7 @@ struct WorkerArgs {
   double pace = 0;                     // tokens per second at most; 0: no limit
   std::string http_listen = "127.0.0.1:0";
   std::string worker_id;  // empty: HOST-PID
+  SecurityFlags security;
 };
 
 // Serves until the learner sends it away, `stop` fires, or the session cannot go on. OK: an orderly

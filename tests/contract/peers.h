@@ -88,8 +88,11 @@ template <typename Outgoing, typename Incoming>
 class RawClient {
  public:
   using End = RawEnd<Outgoing, Incoming>;
-  RawClient(const std::string& address, std::string method)
-      : channel_(MakeChannel(address)), method_(std::move(method)) {}
+  RawClient(const std::string& address, std::string method,
+            std::shared_ptr<const Security> security = nullptr)
+      : security_(std::move(security)),
+        channel_(*MakeChannel(address, security_.get(), Role::kLearner)),
+        method_(std::move(method)) {}
   ~RawClient() {
     for (const auto& end : ends_) end->stream().Cancel(absl::CancelledError("test is over"));
     for (const auto& end : ends_) (void)end->WaitClosed();
@@ -97,16 +100,18 @@ class RawClient {
   }
   std::shared_ptr<End> Open() {
     std::shared_ptr<End> end;
-    OpenStream(channel_, method_, {}, &executor_, [&](const std::shared_ptr<ByteStream>& stream) {
+    const auto make = [&](const std::shared_ptr<ByteStream>& stream) {
       end = std::make_shared<End>(stream);
       return end;
-    });
+    };
+    OpenStream(channel_, method_, {}, &executor_, make, security_.get());
     ends_.push_back(end);
     return end;
   }
 
  private:
   Executor executor_{"raw-client", 1};
+  const std::shared_ptr<const Security> security_;
   std::shared_ptr<grpc::Channel> channel_;
   const std::string method_;
   std::vector<std::shared_ptr<End>> ends_;

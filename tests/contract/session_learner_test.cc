@@ -46,12 +46,14 @@ class LearnerTest : public testing::Test {
         host_->address(), "/cohort.v1.Session/Connect");
   }
 
-  static v1::WorkerMessage Hello(const std::string& id, uint64_t incarnation = 1) {
+  static v1::WorkerMessage Hello(const std::string& id, uint64_t incarnation = 1,
+                                 const std::string& key = "0123456789abcdef") {
     v1::WorkerMessage message;
     v1::Hello* hello = message.mutable_hello();
     hello->set_protocol_version(1);
     hello->set_worker_id(id);
     hello->set_incarnation(incarnation);
+    hello->set_instance_key(key);
     hello->set_max_rows(64);
     hello->set_held_version(-1);
     hello->set_host("here");
@@ -155,6 +157,71 @@ TEST_F(LearnerTest, ANewerIncarnationReplacesAnOlderOneAndNotTheOtherWayRound) {
   stale->Send(Hello("w-1", /*incarnation=*/5));
   EXPECT_EQ(RefusalOf(*stale).reason(), v1::Refusal::DUPLICATE_WORKER);
   EXPECT_EQ(service_->counters().workers_connected, 1);
+}
+
+TEST_F(LearnerTest, AnotherProcessDoesNotTakeAnIdThatIsConnected) {
+  auto first = Connect("w-1", /*incarnation=*/5);
+  for (const std::string& key : {std::string("fedcba9876543210"), std::string()}) {
+    auto stranger = client_->Open();
+    stranger->Send(Hello("w-1", ~uint64_t{0}, key));
+    EXPECT_EQ(RefusalOf(*stranger).reason(), v1::Refusal::WORKER_ID_IN_USE);
+    EXPECT_THAT(stranger->WaitClosed(), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("w-1")));
+  }
+  EXPECT_EQ(service_->counters().workers_connected, 1);
+  first->stream().Cancel(absl::CancelledError("gone"));
+  const absl::Time deadline = TestDeadline();
+  while (service_->counters().workers_connected > 0 && absl::Now() < deadline) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  auto next = client_->Open();
+  next->Send(Hello("w-1", 1, "fedcba9876543210"));
+  EXPECT_TRUE(next->Next([](const auto& m) { return m.has_welcome(); }).has_value());
+}
+
+TEST_F(LearnerTest, RefusesAHelloBeyondItsBoundsAndNamesTheField) {
+  const auto detail_of = [this](const std::function<void(v1::Hello*)>& change) {
+    auto worker = client_->Open();
+    v1::WorkerMessage hello = Hello("w-1");
+    change(hello.mutable_hello());
+    worker->Send(hello);
+    const v1::Refusal refusal = RefusalOf(*worker);
+    EXPECT_EQ(refusal.reason(), v1::Refusal::BAD_MESSAGE);
+    EXPECT_LT(refusal.detail().size(), 200U);
+    return refusal.detail();
+  };
+  const std::string longer(300, 'x');
+  EXPECT_THAT(detail_of([&](v1::Hello* hello) { hello->set_worker_id(longer); }),
+              HasSubstr("worker_id: expected at most 128 bytes, found 300"));
+  EXPECT_THAT(detail_of([&](v1::Hello* hello) { hello->set_worker_id("w\n2026 I forged] line"); }),
+              HasSubstr("worker_id: expected no control characters"));
+  EXPECT_THAT(detail_of([&](v1::Hello* hello) { hello->set_host(longer); }), HasSubstr("host: "));
+  EXPECT_THAT(detail_of([&](v1::Hello* hello) { hello->set_http_address(longer); }),
+              HasSubstr("http_address: "));
+  EXPECT_THAT(detail_of([&](v1::Hello* hello) { hello->set_max_rows(4000000000); }),
+              HasSubstr("max_rows: expected at most 65536, found 4000000000"));
+  EXPECT_THAT(detail_of([&](v1::Hello* hello) {
+                for (int i = 0; i < 2000; ++i) hello->add_semantic();
+              }),
+              HasSubstr("semantic: expected at most 1000 fields"));
+}
+
+TEST_F(LearnerTest, UnfinishedGroupsOfAllWorkersTogetherAreBounded) {
+  Serve({.max_unfinished_bytes = 1 << 20});
+  auto small = Connect("w-1");
+  auto large = Connect("w-2");
+  const auto send = [](Worker& worker, uint64_t group, size_t bytes) {
+    v1::WorkerMessage message;
+    message.mutable_group_chunk()->set_group_id(group);
+    message.mutable_group_chunk()->set_total(4 << 20);
+    message.mutable_group_chunk()->set_payload(std::string(bytes, 'x'));
+    worker.Send(message);
+  };
+  send(*small, 1, 100 << 10);
+  send(*large, 2, 600 << 10);
+  send(*large, 3, 600 << 10);
+  EXPECT_THAT(large->WaitClosed(),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("over all workers")));
+  EXPECT_FALSE(small->stream().closed());
 }
 
 TEST_F(LearnerTest, RefusesNewWorkersWhileItShutsDown) {

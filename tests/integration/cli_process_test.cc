@@ -286,7 +286,8 @@ TEST_F(CliProcess, StatusShowsARunningLearnerAndItsWorkers) {
   const auto learner = Learner();
   const auto worker = Worker();
   ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << learner->Log();
-  const std::vector<json> replies = Json({"status", "--learner", Address(), "--json"});
+  const std::vector<json> replies =
+      Json({"status", "--learner", Address(), "--json", "--secret-file", Path("out/secret")});
   ASSERT_EQ(replies.size(), 1U);
   const json& status = replies[0];
   EXPECT_EQ(status["run"], "test");
@@ -295,7 +296,8 @@ TEST_F(CliProcess, StatusShowsARunningLearnerAndItsWorkers) {
   ASSERT_EQ(status["workers"].size(), 1U) << status;
   EXPECT_EQ(status["workers"][0]["connected"], true);
 
-  const Outcome screen = Cohort({"status", "--learner", Address()});
+  const Outcome screen =
+      Cohort({"status", "--learner", Address(), "--secret-file", Path("out/secret")});
   EXPECT_EQ(screen.exit, 0) << screen.err;
   EXPECT_THAT(screen.out, HasSubstr(status["workers"][0]["worker_id"].get<std::string>()));
   learner->Signal(SIGTERM);

@@ -514,7 +514,8 @@ TEST_F(LearnerProcess, AWorkerOfAnotherConfigurationOrModelIsRefusedWithTheField
 TEST_F(LearnerProcess, AWorkerThatIsThereFirstSaysThatItWaitsAndThenTrainsWithTheLearner) {
   WriteConfig(2);
   const std::string address = absl::StrCat("127.0.0.1:", FreePort());
-  Process worker({bin_ + "/cohort-rollout", "--config", Path("run.yaml"), "--learner", address},
+  Process worker({bin_ + "/cohort-rollout", "--config", Path("run.yaml"), "--learner", address,
+                  "--secret-file", Path("out/secret")},
                  Path("worker.log"));
   const std::string notice = absl::StrCat("waiting for learner at ", address);
   ASSERT_TRUE(WaitFor([&] { return absl::StrContains(worker.Log(), notice); })) << worker.Log();

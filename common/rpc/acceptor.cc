@@ -1,0 +1,217 @@
+#include "common/rpc/acceptor.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/log.h"
+#include "common/concurrency/executor.h"
+#include "common/rpc/refusals.h"
+
+namespace cohort {
+namespace {
+
+constexpr int kBacklog = 1024;
+constexpr absl::Duration kPause = absl::Milliseconds(100);  // before the next try to accept
+// Of the descriptors, for checkpoints, logs and the HTTP port: a quarter, at most this many.
+constexpr int kMostKeptFree = 128;
+
+int DescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 1024;
+  return static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 1 << 30));
+}
+
+// The system gives out the lowest number that is free: a high one says that nearly all are taken.
+bool RunsShort(int descriptor) {
+  const int limit = DescriptorLimit();
+  return descriptor >= limit - std::min(kMostKeptFree, limit / 4);
+}
+
+absl::Status NotListening(const HostPort& where, const std::string& why, bool in_use) {
+  const std::string message = absl::StrCat(
+      "cannot listen on ", where.host, ":", where.port, ": ", why,
+      "; choose another address (port 0: any free one) or stop the process that holds it");
+  return in_use ? absl::AlreadyExistsError(message) : absl::InvalidArgumentError(message);
+}
+
+// A descriptor, or -1 with errno.
+int ListenOn(const sockaddr* address, socklen_t size) {
+  const int fd =
+      socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+  if (fd < 0) return -1;
+  const int on = 1;
+  const int off = 0;
+  // Only past connections of this port may share it, no second server.
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  if (address->sa_family == AF_INET6) {
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+  }
+  if (bind(fd, address, size) == 0 && listen(fd, kBacklog) == 0) return fd;
+  const int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
+
+// Both families at once, where the system has the newer one.
+int ListenEverywhere(int port) {
+  sockaddr_in6 any{};
+  any.sin6_family = AF_INET6;
+  any.sin6_port = htons(static_cast<uint16_t>(port));
+  any.sin6_addr = in6addr_any;
+  return ListenOn(reinterpret_cast<const sockaddr*>(&any), sizeof(any));
+}
+
+absl::StatusOr<int> ListenAt(const HostPort& where) {
+  if (where.host == "0.0.0.0" || where.host == "::") {
+    if (const int fd = ListenEverywhere(where.port); fd >= 0) return fd;
+    if (errno == EADDRINUSE) return NotListening(where, std::strerror(EADDRINUSE), true);
+  }
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const std::string port = absl::StrCat(where.port);
+  if (const int error = getaddrinfo(where.host.c_str(), port.c_str(), &hints, &found); error != 0) {
+    return NotListening(where, gai_strerror(error), false);
+  }
+  int fd = -1;
+  int error = EADDRNOTAVAIL;
+  for (const addrinfo* one = found; one != nullptr && fd < 0; one = one->ai_next) {
+    fd = ListenOn(one->ai_addr, one->ai_addrlen);
+    if (fd < 0) error = errno;
+  }
+  freeaddrinfo(found);
+  if (fd < 0) return NotListening(where, std::strerror(error), error == EADDRINUSE);
+  return fd;
+}
+
+int PortOf(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
+  return ntohs(address.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
+                   : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
+}
+
+int OpenSpare() { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+}  // namespace
+
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    COHORT_LOG(WARNING) << "the limit of open files stays at " << DescriptorLimit() << ": "
+                        << std::strerror(errno);
+  }
+}
+
+absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(const HostPort& where) {
+  const absl::StatusOr<int> listener = ListenAt(where);
+  if (!listener.ok()) return listener.status();
+  const int wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (wake < 0) {
+    close(*listener);
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no descriptor for the listener of ", where.host, ":", where.port));
+  }
+  return std::unique_ptr<Acceptor>(new Acceptor(*listener, wake, PortOf(*listener)));
+}
+
+Acceptor::~Acceptor() {
+  Stop();
+  for (const int fd : {listener_, wake_, spare_}) {
+    if (fd >= 0) close(fd);
+  }
+}
+
+void Acceptor::Start(HandOver hand_over) {
+  hand_over_ = std::move(hand_over);
+  spare_ = OpenSpare();
+  thread_ = std::thread([this] {
+    SetThreadName("accept");
+    Run();
+  });
+}
+
+void Acceptor::Stop() {
+  stopping_ = true;
+  const uint64_t one = 1;
+  // It can only fail when the thread has been woken already.
+  if (write(wake_, &one, sizeof(one)) < 0 && errno != EAGAIN) {
+    COHORT_LOG(ERROR) << "waking the thread that accepts: " << std::strerror(errno);
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Acceptor::Run() {
+  while (!stopping_) {
+    pollfd waited[] = {{listener_, POLLIN, 0}, {wake_, POLLIN, 0}};
+    // Both descriptors are this object's: there is nothing to time out on.
+    if (poll(waited, 2, -1) < 0 && errno != EINTR) absl::SleepFor(kPause);
+    if (!stopping_ && (waited[0].revents & POLLIN) != 0) AcceptAll();
+  }
+}
+
+void Acceptor::AcceptAll() {
+  while (!stopping_) {
+    const int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno != EAGAIN) AcceptFailed(errno);
+      return;
+    }
+    if (RunsShort(fd)) {
+      close(fd);
+      CountRefused(Refused::kTooMany,
+                   absl::StrCat("a connection to port ", port_, ": ", DescriptorLimit(),
+                                " open files are the limit (ulimit -n)"));
+      continue;
+    }
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    hand_over_(listener_, fd);
+  }
+}
+
+void Acceptor::AcceptFailed(int error) {
+  if ((error == EMFILE || error == ENFILE) && MakeRoom()) return;
+  if (const auto left_out = said_.Ask()) {
+    COHORT_LOG(ERROR) << "nothing can be accepted on port " << port_ << ": " << std::strerror(error)
+                      << "; trying again" << LeftOutText(*left_out);
+  }
+  absl::SleepFor(kPause);
+}
+
+// The connection that waits is closed, for it would wake the poll again and again, and its peer
+// learns that it is to come back.
+bool Acceptor::MakeRoom() {
+  if (spare_ < 0) return false;
+  close(spare_);
+  const int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd >= 0) close(fd);
+  spare_ = OpenSpare();
+  CountRefused(Refused::kTooMany,
+               absl::StrCat("a connection to port ", port_, ": no descriptor is left"));
+  return true;
+}
+
+}  // namespace cohort
