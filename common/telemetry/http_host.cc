@@ -30,6 +30,8 @@ namespace {
 // More than these and the oldest is closed for the newest: who is answered at once is never the
 // oldest.
 constexpr size_t kMaxConnections = 256;
+// With those that wait for a page and were closed meanwhile: they go when they have their answer.
+constexpr unsigned kMaxOfLibrary = kMaxConnections + 6 * HttpPage::kMaxWaiting;
 constexpr size_t kConnectionMemory = 16 * 1024;  // bounds a request's head
 constexpr absl::Duration kWatchEvery = absl::Milliseconds(100);
 // A probe gives up after a second.
@@ -310,10 +312,10 @@ absl::StatusOr<std::unique_ptr<HttpHost>> HttpHost::Start(const std::string& lis
   impl->AddPages(registry, callbacks);
   impl->daemon = MHD_start_daemon(
       MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, /*port=*/0, nullptr, nullptr,
-      &Impl::Handle, impl, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-      static_cast<unsigned>(2 * kMaxConnections), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-      kConnectionMemory, MHD_OPTION_NOTIFY_COMPLETED, &Impl::OnCompleted, impl,
-      MHD_OPTION_NOTIFY_CONNECTION, &Impl::OnConnection, impl, MHD_OPTION_END);
+      &Impl::Handle, impl, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, kMaxOfLibrary,
+      MHD_OPTION_CONNECTION_MEMORY_LIMIT, kConnectionMemory, MHD_OPTION_NOTIFY_COMPLETED,
+      &Impl::OnCompleted, impl, MHD_OPTION_NOTIFY_CONNECTION, &Impl::OnConnection, impl,
+      MHD_OPTION_END);
   if (impl->daemon == nullptr) {
     close(fd);
     return absl::ResourceExhaustedError(

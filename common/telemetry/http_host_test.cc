@@ -243,6 +243,19 @@ TEST_F(HttpAttackTest, APageThatIsHeldUpHoldsNoOther) {
   EXPECT_THAT(held[0].ReadAll(), HasSubstr("{}"));
 }
 
+TEST_F(HttpAttackTest, AThousandWhoWaitForAPageThatIsHeldUpDelayNobody) {
+  absl::Notification go_on;
+  HttpCallbacks callbacks;
+  callbacks.status_json = [&] {
+    go_on.WaitForNotification();
+    return std::string("{}");
+  };
+  Start(callbacks);
+  const std::vector<RawClient> held = Clients(1000, "GET /status HTTP/1.1\r\nHost: x\r\n\r\n");
+  ExpectAllAnswer();
+  go_on.Notify();
+}
+
 TEST_F(HttpAttackTest, ACheckThatIsHeldUpIsAnUnhealthyProcess) {
   absl::Notification go_on;
   HttpCallbacks callbacks;
@@ -272,7 +285,7 @@ TEST_F(HttpAttackTest, WhoAsksAtOnceSharesOneMaking) {
   const std::string request = "GET /status HTTP/1.1\r\nHost: x\r\n\r\n";
   const std::vector<RawClient> first = Clients(1, request);
   started.WaitForNotification();
-  const std::vector<RawClient> many = Clients(100, request);
+  const std::vector<RawClient> many = Clients(50, request);
   EXPECT_EQ(Ask("/healthz"), 200);  // the server reads in the order in which they came
   go_on.Notify();
   for (const RawClient& client : many) EXPECT_THAT(client.ReadAll(), HasSubstr("{}"));

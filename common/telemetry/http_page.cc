@@ -21,14 +21,16 @@ std::shared_ptr<const HttpAnswer> HttpPage::NoAnswer(const std::string& why) con
 }
 
 void HttpPage::Ask(Reply reply) {
+  const char* why = "the process ends";
   {
     absl::MutexLock lock(&mu_);
-    if (!stopped_) {
+    if (!stopped_ && next_.size() + now_.size() < kMaxWaiting) {
       next_.push_back({std::move(reply), absl::Now() + patience_});
       return;
     }
+    if (!stopped_) why = "too many ask at once";
   }
-  reply(NoAnswer("the process ends"));
+  reply(NoAnswer(why));
 }
 
 void HttpPage::Run() {

@@ -24,6 +24,7 @@ struct HttpAnswer {
 // Thread-safe.
 class HttpPage {
  public:
+  static constexpr size_t kMaxWaiting = 100;
   using Reply = std::function<void(std::shared_ptr<const HttpAnswer>)>;
 
   // `make` runs on the page's thread. Who is not answered within `patience` gets 503 instead, which
@@ -33,8 +34,10 @@ class HttpPage {
   HttpPage(const HttpPage&) = delete;
   HttpPage& operator=(const HttpPage&) = delete;
 
-  // `reply` is called once, soon, on a thread of the page, of Expire's or Stop's caller, or on this
-  // one once the page is stopped. It sees an answer whose making began after this call.
+  // `reply` is called once, soon, on a thread of the page or of Expire's or Stop's caller. It sees
+  // an answer whose making began after this call. On this thread, with 503, once the page is
+  // stopped or kMaxWaiting wait already: who waits holds a connection that another page's client
+  // may need.
   void Ask(Reply reply);
   // Answers those whose patience is over at `now`.
   void Expire(absl::Time now);
