@@ -277,9 +277,12 @@ std::string RankStore::Missing(const PendingWait& wait) const {
 }
 
 uint64_t RankStore::Wait(const v1::StoreKeys& request, ValueDone done) {
-  absl::StatusOr<v1::StoreValue> result = CheckKeys(request);
+  const absl::Status checked = CheckKeys(request);
+  absl::StatusOr<v1::StoreValue> result = v1::StoreValue();
   uint64_t id = 0;
-  if (result.status().ok()) {
+  if (!checked.ok()) {
+    result = checked;
+  } else {
     absl::MutexLock lock(&mu_);
     const absl::Time now = options_.clock->Now();
     PendingWait wait{request.generation(), KeysOf(request), now,
