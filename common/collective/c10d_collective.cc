@@ -103,6 +103,7 @@ absl::Status C10dCollective::Meet() {
   if (options_.rank == 0) {
     RankStoreHost::Options host;
     host.listen = address;
+    host.security = options_.security;
     host.store.world = options_.world_size;
     host.store.run_hash = options_.run_hash;
     host.store.silence = options_.silence;
@@ -118,8 +119,9 @@ absl::Status C10dCollective::Meet() {
   session.patience = std::max(options_.timeout, kLeastPatience);
   session.silence = options_.silence;
   session.waits_for = options_.waits_for;
-  session.connect = [this, address] {
-    return host_ != nullptr ? LocalStoreCalls(&host_->store()) : RemoteStoreCalls(address);
+  session.connect = [this, address]() -> absl::StatusOr<std::unique_ptr<StoreCalls>> {
+    if (host_ != nullptr) return LocalStoreCalls(&host_->store());
+    return RemoteStoreCalls(address, options_.security);
   };
   COHORT_ASSIGN_OR_RETURN(session_, RankSession::Meet(session));
   return absl::OkStatus();

@@ -17,6 +17,8 @@
 
 namespace cohort {
 
+class Security;
+
 // One owner thread per instance. Errors: DeadlineExceeded and Unavailable name the operation, the
 // rank, and where it is known the rank that went away or stands still.
 class Collective {
@@ -54,6 +56,9 @@ struct C10dOptions {
   absl::Duration silence = absl::Seconds(60);
   // Told what this rank waits for, whenever that changes, until all have met; may be empty.
   std::function<void(const std::string&)> waits_for;
+  // Of the store alone: Gloo's and NCCL's own traffic is neither encrypted nor authenticated. Null:
+  // plaintext without checks.
+  std::shared_ptr<const Security> security;
   std::string run_hash;   // ranks of different runs do not meet
   std::string interface;  // whose address Gloo and NCCL use; empty: the one that reaches the store
 };

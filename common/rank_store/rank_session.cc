@@ -90,7 +90,7 @@ absl::Status RankSession::Join(absl::Time deadline) {
   const absl::Time start = absl::Now();
   Notice notice(options_.waits_for);
   while (true) {
-    calls_ = options_.connect();
+    COHORT_ASSIGN_OR_RETURN(calls_, options_.connect());
     const absl::StatusOr<v1::StoreJoined> joined =
         calls_->Join(request, std::min(kJoinTimeout, deadline - absl::Now()));
     if (joined.ok()) {

@@ -31,7 +31,7 @@ class RankSession {
     // Told what this rank waits for whenever that changes; may be empty.
     std::function<void(const std::string&)> waits_for;
     // A connection anew for each attempt, so that the name of the store's host is resolved again.
-    std::function<std::unique_ptr<StoreCalls>()> connect;
+    std::function<absl::StatusOr<std::unique_ptr<StoreCalls>>()> connect;
   };
   // Blocks until all ranks are there, and says every few seconds what it waits for.
   // DeadlineExceeded names the ranks that did not come; FailedPrecondition, AlreadyExists: as Join.

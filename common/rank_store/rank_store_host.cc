@@ -63,64 +63,85 @@ grpc::ServerUnaryReactor* AnswerMessage(grpc::CallbackServerContext* context,
 
 class RankStoreHost::Service final : public v1::RankStore::CallbackService {
  public:
-  explicit Service(cohort::RankStore* store) : store_(*store) {}
+  Service(cohort::RankStore* store, std::shared_ptr<const Security> security)
+      : store_(*store), security_(std::move(security)) {}
 
   using Context = grpc::CallbackServerContext;
   using Reactor = grpc::ServerUnaryReactor;
 
   Reactor* Join(Context* context, const v1::StoreJoin* request, v1::StoreJoined* reply) override {
-    return AnswerMessage(context, store_.Join(*request), reply);
+    return Allowed(context, [&] { return AnswerMessage(context, store_.Join(*request), reply); });
   }
   Reactor* Set(Context* context, const v1::StoreSet* request, v1::StoreEmpty*) override {
-    return Answer(context, store_.Set(*request));
+    return Allowed(context, [&] { return Answer(context, store_.Set(*request)); });
   }
   Reactor* CompareSet(Context* context, const v1::StoreCompareSet* request,
                       v1::StoreValue* reply) override {
-    return AnswerMessage(context, store_.CompareSet(*request), reply);
+    return Allowed(context,
+                   [&] { return AnswerMessage(context, store_.CompareSet(*request), reply); });
   }
   Reactor* Check(Context* context, const v1::StoreKeys* request, v1::StoreFlag* reply) override {
-    return AnswerValue(context, store_.Check(*request), reply);
+    return Allowed(context, [&] { return AnswerValue(context, store_.Check(*request), reply); });
   }
   Reactor* Add(Context* context, const v1::StoreAdd* request, v1::StoreCount* reply) override {
-    return AnswerValue(context, store_.Add(*request), reply);
+    return Allowed(context, [&] { return AnswerValue(context, store_.Add(*request), reply); });
   }
   Reactor* Delete(Context* context, const v1::StoreKeys* request, v1::StoreFlag* reply) override {
-    return AnswerValue(context, store_.Delete(*request), reply);
+    return Allowed(context, [&] { return AnswerValue(context, store_.Delete(*request), reply); });
   }
   Reactor* Count(Context* context, const v1::StoreKeys* request, v1::StoreCount* reply) override {
-    return AnswerValue(context, store_.Count(*request), reply);
+    return Allowed(context, [&] { return AnswerValue(context, store_.Count(*request), reply); });
   }
-  Reactor* Get(Context*, const v1::StoreKeys* request, v1::StoreValue* reply) override {
-    auto* reactor = new LateAnswer(&store_);
-    reactor->Pending(store_.Wait(*request, [reactor, reply](absl::StatusOr<v1::StoreValue> value) {
-      if (value.ok()) *reply = *std::move(value);
-      reactor->Finish(ToGrpc(value.status()));
-    }));
-    return reactor;
+  Reactor* Get(Context* context, const v1::StoreKeys* request, v1::StoreValue* reply) override {
+    return Allowed(context, [&] {
+      return Late([&](LateAnswer* reactor) {
+        return store_.Wait(*request, [reactor, reply](absl::StatusOr<v1::StoreValue> value) {
+          if (value.ok()) *reply = *std::move(value);
+          reactor->Finish(ToGrpc(value.status()));
+        });
+      });
+    });
   }
-  Reactor* Wait(Context*, const v1::StoreKeys* request, v1::StoreEmpty*) override {
-    auto* reactor = new LateAnswer(&store_);
-    reactor->Pending(store_.Wait(*request, [reactor](const absl::StatusOr<v1::StoreValue>& value) {
-      reactor->Finish(ToGrpc(value.status()));
-    }));
-    return reactor;
+  Reactor* Wait(Context* context, const v1::StoreKeys* request, v1::StoreEmpty*) override {
+    return Allowed(context, [&] {
+      return Late([&](LateAnswer* reactor) {
+        return store_.Wait(*request, [reactor](const absl::StatusOr<v1::StoreValue>& value) {
+          reactor->Finish(ToGrpc(value.status()));
+        });
+      });
+    });
   }
-  Reactor* Beat(Context*, const v1::StoreBeat* request, v1::StoreBeatReply* reply) override {
-    auto* reactor = new LateAnswer(&store_);
-    reactor->Pending(
-        store_.Beat(*request, [reactor, reply](absl::StatusOr<v1::StoreBeatReply> answer) {
+  Reactor* Beat(Context* context, const v1::StoreBeat* request,
+                v1::StoreBeatReply* reply) override {
+    return Allowed(context, [&] {
+      return Late([&](LateAnswer* reactor) {
+        return store_.Beat(*request, [reactor, reply](absl::StatusOr<v1::StoreBeatReply> answer) {
           if (answer.ok()) *reply = *std::move(answer);
           reactor->Finish(ToGrpc(answer.status()));
-        }));
-    return reactor;
+        });
+      });
+    });
   }
 
  private:
+  template <typename Handle>
+  Reactor* Allowed(Context* context, const Handle& handle) {
+    const absl::Status allowed = AuthorizeCall(security_.get(), *context, {Role::kLearner});
+    return allowed.ok() ? handle() : Answer(context, allowed);
+  }
+  template <typename Start>
+  Reactor* Late(const Start& start) {
+    auto* reactor = new LateAnswer(&store_);
+    reactor->Pending(start(reactor));
+    return reactor;
+  }
+
   cohort::RankStore& store_;
+  const std::shared_ptr<const Security> security_;
 };
 
 RankStoreHost::RankStoreHost(const Options& options)
-    : store_(options.store), service_(std::make_unique<Service>(&store_)) {}
+    : store_(options.store), service_(std::make_unique<Service>(&store_, options.security)) {}
 
 absl::StatusOr<std::unique_ptr<RankStoreHost>> RankStoreHost::Start(const Options& options) {
   std::unique_ptr<RankStoreHost> host(new RankStoreHost(options));
@@ -136,6 +157,7 @@ absl::Status RankStoreHost::Listen(const Options& options) {
   ServerHost::Options server;
   server.listen = options.listen;
   server.services = {service_.get()};
+  server.security = options.security;
   const absl::Time deadline = absl::Now() + options.patience;
   absl::Time say = absl::Now();
   while (true) {

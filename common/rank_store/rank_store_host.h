@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "common/concurrency/stop_token.h"
 #include "common/rank_store/rank_store.h"
+#include "common/rpc/security.h"
 #include "common/rpc/server_host.h"
 
 namespace cohort {
@@ -18,6 +19,7 @@ class RankStoreHost {
   struct Options {
     std::string listen;  // HOST:PORT; exactly that host
     RankStore::Options store;
+    std::shared_ptr<const Security> security = nullptr;  // learners only; null: no checks
     // How long a host given by name may take until it can be bound: the name of a pod that has just
     // started resolves a little later.
     absl::Duration patience = absl::Minutes(2);

@@ -9,9 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
+#include "common/base/file.h"
+#include "common/base/status_macros.h"
 #include "common/base/status_matchers.h"
 #include "common/rank_store/rank_session.h"
 #include "common/rank_store/rank_store_host.h"
+#include "common/rpc/test_certificates.h"
 
 namespace cohort {
 namespace {
@@ -305,8 +308,9 @@ RankSession::Options SessionOptions(int rank, RankStoreHost& host, int world = 2
   options.store = host.address();
   options.run_hash = "run";
   options.timeout = absl::Seconds(20);
-  options.connect = [rank, &host] {
-    return rank == 0 ? LocalStoreCalls(&host.store()) : RemoteStoreCalls(host.address());
+  options.connect = [rank, &host]() -> absl::StatusOr<std::unique_ptr<StoreCalls>> {
+    if (rank == 0) return LocalStoreCalls(&host.store());
+    return RemoteStoreCalls(host.address(), nullptr);
   };
   return options;
 }
@@ -379,7 +383,7 @@ TEST(RankSession, ARankWaitsForAStoreThatComesLater) {
   late.run_hash = "run";
   late.timeout = absl::Seconds(20);
   late.store = address;
-  late.connect = [address] { return RemoteStoreCalls(address); };
+  late.connect = [address] { return RemoteStoreCalls(address, nullptr); };
   std::thread other([&] { COHORT_EXPECT_OK(RankSession::Meet(late)); });
   RankStoreHost::Options options;
   options.listen = address;
@@ -388,6 +392,58 @@ TEST(RankSession, ARankWaitsForAStoreThatComesLater) {
   COHORT_ASSERT_OK_AND_ASSIGN(host, RankStoreHost::Start(options));
   COHORT_EXPECT_OK(RankSession::Meet(SessionOptions(0, *host)));
   other.join();
+}
+
+std::shared_ptr<const Security> Made(const SecurityOptions& options) {
+  const auto security = Security::Create(options);
+  COHORT_EXPECT_OK(security);
+  return *security;
+}
+
+TEST(RankSession, OnlyLearnersReachTheStore) {
+  TemporaryFolder folder;
+  const cohort::testing::TestAuthority authority;
+  const auto of = [&](Role role) {
+    return Made({.files = authority.Write(folder.path(), role), .roles = {role}});
+  };
+  RankStoreHost::Options options;
+  options.listen = "127.0.0.1:0";
+  options.store.world = 2;
+  options.store.run_hash = "run";
+  options.security = of(Role::kLearner);
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto host, RankStoreHost::Start(options));
+  const auto joins_with = [&](std::shared_ptr<const Security> security) -> absl::Status {
+    COHORT_ASSIGN_OR_RETURN(const auto calls, RemoteStoreCalls(host->address(), security));
+    return calls->Join(JoinOf(1, 2), absl::Seconds(5)).status();
+  };
+  EXPECT_THAT(joins_with(of(Role::kRollout)), StatusIs(absl::StatusCode::kPermissionDenied));
+  EXPECT_THAT(joins_with(of(Role::kCli)), StatusIs(absl::StatusCode::kPermissionDenied));
+  EXPECT_FALSE(joins_with(nullptr).ok()) << "plaintext";
+  COHORT_EXPECT_OK(joins_with(of(Role::kLearner)));
+}
+
+TEST(RankSession, OnOneMachineOnlyWhoKnowsTheSecretReachesTheStore) {
+  const std::string secret(64, 'a');
+  RankStoreHost::Options options;
+  options.listen = "127.0.0.1:0";
+  options.store.world = 2;
+  options.store.run_hash = "run";
+  options.security = Made({.files = {}, .secret = secret});
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto host, RankStoreHost::Start(options));
+  for (const auto& [word, code] :
+       {std::pair(secret, absl::StatusCode::kOk),
+        std::pair(std::string(64, 'b'), absl::StatusCode::kUnauthenticated),
+        std::pair(std::string(), absl::StatusCode::kUnauthenticated)}) {
+    COHORT_ASSERT_OK_AND_ASSIGN(
+        const auto calls, RemoteStoreCalls(host->address(), Made({.files = {}, .secret = word})));
+    v1::StoreKeys keys = KeysOf(1, {"a"}, 0.1);
+    const absl::Status joined = calls->Join(JoinOf(1, 2), absl::Seconds(5)).status();
+    EXPECT_EQ(joined.code(), code) << joined;
+    if (code == absl::StatusCode::kOk) continue;
+    EXPECT_EQ(calls->Get(keys).status().code(), code);
+    EXPECT_EQ(calls->Set(SetOf(1, "a", "b"), absl::Seconds(5)).code(), code);
+    EXPECT_EQ(calls->Beat(BeatOf(1, 1), absl::Seconds(5)).status().code(), code);
+  }
 }
 
 TEST(RankSession, AnAbortIsHeardByAllWithItsReason) {

@@ -79,6 +79,7 @@ grpc::ChannelArguments Arguments() {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);  // time of one attempt to connect
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // No pings: the signs of life do their work, and a rank 0 that only stands still for a while must
@@ -88,10 +89,14 @@ grpc::ChannelArguments Arguments() {
 
 class Remote final : public StoreCalls {
  public:
-  explicit Remote(const std::string& address)
+  Remote(const std::string& address, std::shared_ptr<const Security> security)
       : address_(address),
+        security_(std::move(security)),
         stub_(v1::RankStore::NewStub(
-            grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), Arguments()))) {}
+            grpc::CreateCustomChannel(address,
+                                      security_ != nullptr ? security_->channel(Role::kLearner)
+                                                           : grpc::InsecureChannelCredentials(),
+                                      Arguments()))) {}
 
   absl::StatusOr<v1::StoreJoined> Join(const v1::StoreJoin& request,
                                        absl::Duration timeout) override {
@@ -146,6 +151,7 @@ class Remote final : public StoreCalls {
                              const Request& request, absl::Duration timeout) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
+    if (security_ != nullptr) security_->Prepare(&context);
     Reply reply;
     const absl::Status status = FromGrpc((stub_.get()->*method)(&context, request, &reply));
     if (status.ok()) return reply;
@@ -154,6 +160,7 @@ class Remote final : public StoreCalls {
   }
 
   const std::string address_;
+  const std::shared_ptr<const Security> security_;
   const std::unique_ptr<v1::RankStore::Stub> stub_;
 };
 
@@ -163,9 +170,11 @@ std::unique_ptr<StoreCalls> LocalStoreCalls(RankStore* store) {
   return std::make_unique<Local>(store);
 }
 
-std::unique_ptr<StoreCalls> RemoteStoreCalls(const std::string& address) {
+absl::StatusOr<std::unique_ptr<StoreCalls>> RemoteStoreCalls(
+    const std::string& address, std::shared_ptr<const Security> security) {
+  if (security != nullptr) COHORT_RETURN_IF_ERROR(security->CheckDial(address));
   QuietRpcLogs();
-  return std::make_unique<Remote>(address);
+  return std::make_unique<Remote>(address, std::move(security));
 }
 
 }  // namespace cohort

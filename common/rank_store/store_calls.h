@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "cohort/v1/store.pb.h"
 #include "common/rank_store/rank_store.h"
+#include "common/rpc/security.h"
 
 namespace cohort {
 
@@ -33,8 +34,10 @@ class StoreCalls {
 
 // In the process that holds the store; `store` outlives the result.
 std::unique_ptr<StoreCalls> LocalStoreCalls(RankStore* store);
-// Over a connection of its own to HOST:PORT, whose name is resolved anew for each object. Errors
-// name the store's address.
-std::unique_ptr<StoreCalls> RemoteStoreCalls(const std::string& address);
+// Over a connection of its own to HOST:PORT, whose name is resolved anew for each object; null
+// `security`: in plaintext. Errors name the store's address. InvalidArgument: `security` does not
+// let this process dial there.
+absl::StatusOr<std::unique_ptr<StoreCalls>> RemoteStoreCalls(
+    const std::string& address, std::shared_ptr<const Security> security);
 
 }  // namespace cohort
