@@ -20,12 +20,13 @@ namespace cohort {
 namespace {
 
 using nlohmann::json;
-using testing::AllOf;
-using testing::Each;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::Not;
-using testing::SizeIs;
+using ::testing::_;
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::SizeIs;
 
 constexpr char kJob[] = "/apis/batch/v1/namespaces/ns/jobs/learner";
 constexpr char kScale[] = "/apis/apps/v1/namespaces/ns/deployments/workers/scale";
@@ -224,7 +225,7 @@ TEST_F(KubeTest, AnApiWithAnotherAuthoritysCertificateIsNotTrusted) {
   FakeApi api(files_, {Found(Job("a", "Complete"))});
   const cohort::testing::TestAuthority other;
   COHORT_ASSERT_OK(WriteFileAtomic(folder_.path() + "/ca.crt", other.pem()));
-  EXPECT_THAT(Client(api.url()).Get(kJob), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(Client(api.url()).Get(kJob), StatusIs(absl::StatusCode::kUnavailable, _));
   EXPECT_THAT(api.tokens(), SizeIs(0));
 }
 

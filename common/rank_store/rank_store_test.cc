@@ -19,10 +19,11 @@
 namespace cohort {
 namespace {
 
-using testing::AllOf;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::_;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 v1::StoreJoin JoinOf(int rank, int world = 3, uint32_t pid = 0) {
   v1::StoreJoin join;
@@ -62,7 +63,7 @@ v1::StoreBeat BeatOf(int rank, uint64_t generation, double hold = 0) {
 }
 
 // Three ranks that have met, at a time of the test's own.
-class RankStoreTest : public testing::Test {
+class RankStoreTest : public ::testing::Test {
  protected:
   RankStoreTest() {
     options_.world = 3;
@@ -108,8 +109,8 @@ TEST_F(RankStoreTest, JoiningIsRefusedWithWhatWasExpectedAndFound) {
   EXPECT_THAT(store_->Join(JoinOf(1, 4)),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr("4 ranks"), HasSubstr("rank 0 for 3"))));
-  EXPECT_THAT(store_->Join(JoinOf(3)), StatusIs(absl::StatusCode::kInvalidArgument));
-  EXPECT_THAT(store_->Join(JoinOf(-1)), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(store_->Join(JoinOf(3)), StatusIs(absl::StatusCode::kInvalidArgument, _));
+  EXPECT_THAT(store_->Join(JoinOf(-1)), StatusIs(absl::StatusCode::kInvalidArgument, _));
   v1::StoreJoin other = JoinOf(1);
   other.set_run_hash("other\n");
   EXPECT_THAT(store_->Join(other), StatusIs(absl::StatusCode::kFailedPrecondition,
@@ -141,11 +142,11 @@ TEST_F(RankStoreTest, BeforeAllAreThereALostRankMayComeAgainAndItsOldSelfIsFence
   EXPECT_THAT(store_->Set(SetOf(first.generation(), "a", "b")),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("took this rank's place")));
   EXPECT_THAT(store_->Check(KeysOf(first.generation(), {"a"})),
-              StatusIs(absl::StatusCode::kFailedPrecondition));
+              StatusIs(absl::StatusCode::kFailedPrecondition, _));
   EXPECT_THAT(store_->Count(KeysOf(first.generation(), {})),
-              StatusIs(absl::StatusCode::kFailedPrecondition));
+              StatusIs(absl::StatusCode::kFailedPrecondition, _));
   store_->Beat(BeatOf(1, first.generation()), [](const auto& answer) {
-    EXPECT_THAT(answer, StatusIs(absl::StatusCode::kFailedPrecondition));
+    EXPECT_THAT(answer, StatusIs(absl::StatusCode::kFailedPrecondition, _));
   });
   COHORT_EXPECT_OK(store_->Set(SetOf(second.generation(), "a", "b")));
 }
@@ -171,9 +172,9 @@ TEST_F(RankStoreTest, KeepsValuesAsC10dDefinesThem) {
   EXPECT_EQ(*store_->Add(add), 3);
   EXPECT_EQ(*store_->Add(add), 6);
   add.set_amount(std::numeric_limits<int64_t>::max());
-  EXPECT_THAT(store_->Add(add), StatusIs(absl::StatusCode::kOutOfRange));
+  EXPECT_THAT(store_->Add(add), StatusIs(absl::StatusCode::kOutOfRange, _));
   add.set_key("k");
-  EXPECT_THAT(store_->Add(add), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(store_->Add(add), StatusIs(absl::StatusCode::kInvalidArgument, _));
   EXPECT_EQ(*store_->Count(KeysOf(me, {})), 2);
   EXPECT_TRUE(*store_->Check(KeysOf(me, {"k", "n"})));
   EXPECT_FALSE(*store_->Check(KeysOf(me, {"k", "m"})));
@@ -203,11 +204,12 @@ TEST_F(RankStoreTest, AWaitEndsWithTheLastKeyAndATimeOutNamesTheMissingOnes) {
 TEST_F(RankStoreTest, WhatComesFromOutsideIsBounded) {
   MeetAll();
   const uint64_t me = generations_[1];
-  EXPECT_THAT(store_->Set(SetOf(me, "", "v")), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(store_->Set(SetOf(me, "", "v")), StatusIs(absl::StatusCode::kInvalidArgument, _));
   EXPECT_THAT(store_->Set(SetOf(me, std::string(RankStore::kMaxKeyBytes + 1, 'k'), "v")),
-              StatusIs(absl::StatusCode::kInvalidArgument));
+              StatusIs(absl::StatusCode::kInvalidArgument, _));
   const std::string big(RankStore::kMaxValueBytes, 'v');
-  EXPECT_THAT(store_->Set(SetOf(me, "k", big + "v")), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(store_->Set(SetOf(me, "k", big + "v")),
+              StatusIs(absl::StatusCode::kInvalidArgument, _));
   absl::Status status;
   for (int i = 0; status.ok() && i < 100; ++i)
     status = store_->Set(SetOf(me, absl::StrCat(i), big));
@@ -241,7 +243,7 @@ TEST_F(RankStoreTest, ASilentRankIsNamedAndAfterAllPatienceTheRunEndsNamingIt) {
   EXPECT_THAT(Beat(0).aborted(), HasSubstr("rank 1 at node pid 101 has been silent for 31 s"));
   EXPECT_THAT(store_->Set(SetOf(generations_[0], "a", "b")),
               StatusIs(absl::StatusCode::kAborted, HasSubstr("rank 1")));
-  EXPECT_THAT(store_->Join(JoinOf(1, 3, 999)), StatusIs(absl::StatusCode::kUnavailable));
+  EXPECT_THAT(store_->Join(JoinOf(1, 3, 999)), StatusIs(absl::StatusCode::kUnavailable, _));
 }
 
 TEST_F(RankStoreTest, ABrokenConnectionEndsTheRunUnlessTheRankComesAgain) {
@@ -416,8 +418,8 @@ TEST(RankSession, OnlyLearnersReachTheStore) {
     COHORT_ASSIGN_OR_RETURN(const auto calls, RemoteStoreCalls(host->address(), security));
     return calls->Join(JoinOf(1, 2), absl::Seconds(5)).status();
   };
-  EXPECT_THAT(joins_with(of(Role::kRollout)), StatusIs(absl::StatusCode::kPermissionDenied));
-  EXPECT_THAT(joins_with(of(Role::kCli)), StatusIs(absl::StatusCode::kPermissionDenied));
+  EXPECT_THAT(joins_with(of(Role::kRollout)), StatusIs(absl::StatusCode::kPermissionDenied, _));
+  EXPECT_THAT(joins_with(of(Role::kCli)), StatusIs(absl::StatusCode::kPermissionDenied, _));
   EXPECT_FALSE(joins_with(nullptr).ok()) << "plaintext";
   COHORT_EXPECT_OK(joins_with(of(Role::kLearner)));
 }
