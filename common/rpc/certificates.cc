@@ -153,6 +153,7 @@ absl::StatusOr<Certificates> ReadCertificates(const CertificateFiles& files, Cer
   COHORT_RETURN_IF_ERROR(CheckDates(certificate, files.cert));
   if (use.server) COHORT_RETURN_IF_ERROR(CheckChain(own, ca, X509_PURPOSE_SSL_SERVER, files));
   if (use.client) COHORT_RETURN_IF_ERROR(CheckChain(own, ca, X509_PURPOSE_SSL_CLIENT, files));
+  out.begins = TimeOf(X509_get0_notBefore(certificate));
   out.expires = TimeOf(X509_get0_notAfter(certificate));
   ReadNames(certificate, &out);
   return out;

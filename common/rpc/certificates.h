@@ -21,7 +21,7 @@ struct Certificates {
   std::string ca_pem;
   std::string cert_pem;
   std::string key_pem;
-  absl::Time expires;              // of the process's own certificate
+  absl::Time begins, expires;      // of the process's own certificate
   std::vector<std::string> names;  // its URI and DNS names
 };
 

@@ -84,13 +84,26 @@ std::string LastRefusalSince(absl::Time since) {
   return last.time < since ? "" : absl::StrCat("; last refused: ", last.detail);
 }
 
+namespace {
+
+// An authority of the same name with another key shows as a signature that is wrong, under the name
+// of whatever checks signatures.
+bool IsUntrusted(absl::string_view line) {
+  for (const absl::string_view sign :
+       {"certificate verify failed", "alert unknown ca", "certificate expired",
+        "asn1 encoding routines", "rsa routines", "elliptic curve routines"}) {
+    if (absl::StrContains(line, sign)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 bool CountFailedHandshake(absl::string_view line) {
   if (!absl::StrContains(line, kHandshakeFailed)) return false;
   if (absl::StrContains(line, "peer did not return a certificate")) {
     CountRefused(Refused::kNoCertificate, "a peer showed no certificate");
-  } else if (absl::StrContains(line, "certificate verify failed") ||
-             absl::StrContains(line, "alert unknown ca") ||
-             absl::StrContains(line, "certificate expired")) {
+  } else if (IsUntrusted(line)) {
     CountRefused(Refused::kUntrustedCertificate,
                  "a certificate of another authority, expired or not yet valid");
   } else {

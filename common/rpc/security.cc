@@ -30,6 +30,7 @@
 #include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/concurrency/executor.h"
 #include "common/rpc/refusals.h"
 
@@ -40,6 +41,7 @@ constexpr absl::string_view kRolePrefix = "urn:cohort:role:";
 constexpr char kSecretKey[] = "cohort-secret";
 constexpr size_t kSecretBytes = 32;
 constexpr size_t kShortestSecret = 32;
+// A warning comes so long before the end, or in the last fifth of a short life.
 constexpr absl::Duration kWarnBeforeExpiry = absl::Hours(48);
 
 absl::string_view View(grpc::string_ref text) { return {text.data(), text.size()}; }
@@ -56,7 +58,7 @@ std::string RoleList(const std::vector<Role>& roles) {
 // Names of a certificate, for a message: they come from outside.
 std::string Shown(const std::vector<std::string>& names) {
   if (names.empty()) return "no names at all";
-  return absl::StrCat("'", absl::CHexEscape(absl::StrJoin(names, "', '").substr(0, 200)), "'");
+  return absl::StrCat("'", EscapeControls(absl::StrJoin(names, "', '").substr(0, 200)), "'");
 }
 
 // `names` are URI and DNS names alike: some tools that make certificates know only the latter.
@@ -112,7 +114,7 @@ class CertificateStore {
  private:
   void Reload() {
     const std::shared_ptr<const Certificates> before = current();
-    WarnOfExpiry(before->expires);
+    WarnOfExpiry(*before);
     const absl::StatusOr<Certificates> read = ReadChecked(options_);
     if (!read.ok()) return Complain(std::string(read.status().message()));
     complaint_.clear();
@@ -142,8 +144,10 @@ class CertificateStore {
                         << complaint_;
   }
 
-  void WarnOfExpiry(absl::Time expires) {
-    if (absl::Now() + kWarnBeforeExpiry < expires || std::exchange(warned_, true)) return;
+  void WarnOfExpiry(const Certificates& current) {
+    const absl::Time expires = current.expires;
+    const absl::Duration before = std::min(kWarnBeforeExpiry, (expires - current.begins) / 5);
+    if (absl::Now() + before < expires || std::exchange(warned_, true)) return;
     COHORT_LOG(WARNING) << "certificate " << options_.files.cert << " expires at " << Day(expires)
                         << ": renew the file, it is read again without a restart";
   }

@@ -259,7 +259,7 @@ TEST_F(CallTest, RefusesTlsWithoutAClientsCertificate) {
 TEST_F(CallTest, NeitherSideTrustsAnotherAuthority) {
   Serve(Learner());
   const uint64_t before = RefusedCount(Refused::kUntrustedCertificate);
-  EXPECT_THAT(Call(Client(Role::kRollout, TestAuthority())),
+  EXPECT_THAT(Call(Client(Role::kRollout, TestAuthority("another"))),
               StatusIs(absl::StatusCode::kUnavailable, _));
   EXPECT_GT(RefusedCount(Refused::kUntrustedCertificate), before);
 }

@@ -29,8 +29,9 @@ class TestAuthority {
     std::string usage = {};                            // empty: for anything
   };
 
-  TestAuthority() : key_(EVP_EC_gen("P-256")), certificate_(X509_new()) {
-    Begin(certificate_.get(), "test authority", absl::Hours(48));
+  explicit TestAuthority(const std::string& name = "test authority")
+      : key_(EVP_EC_gen("P-256")), certificate_(X509_new()) {
+    Begin(certificate_.get(), name, absl::Hours(48));
     X509_set_issuer_name(certificate_.get(), X509_get_subject_name(certificate_.get()));
     X509_set_pubkey(certificate_.get(), key_.get());
     Extend(certificate_.get(), NID_basic_constraints, "critical,CA:TRUE");
