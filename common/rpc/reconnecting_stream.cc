@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/backoff.h"
@@ -116,7 +117,11 @@ absl::Status ReconnectingStream::Loop() {
     if (!found.ok()) return found;
     const absl::Status lost = ServeOnce();
     if (auto end = ending()) return *end;
-    if (absl::IsPermissionDenied(lost) || absl::IsUnauthenticated(lost)) return lost;
+    if (absl::IsPermissionDenied(lost) || absl::IsUnauthenticated(lost)) {  // nor the next time
+      return BadSetup(
+          absl::Status(lost.code(), absl::StrCat(options_.peer, " at ", options_.address,
+                                                 " refused this process: ", lost.message())));
+    }
     bool was_healthy = false;
     {
       absl::MutexLock lock(&mu_);

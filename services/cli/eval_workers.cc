@@ -18,6 +18,7 @@
 #include "common/supervise/supervisor.h"
 #include "common/telemetry/metric_names.h"
 #include "common/wire/group_file.h"
+#include "services/cli/one_machine.h"
 
 namespace cohort {
 namespace {
@@ -137,7 +138,9 @@ class Fleet {
                  fleet_.groups,
                  "--evaluated",
                  InFolder("done")};
-    spec.environment = {{"OMP_WAIT_POLICY", "passive"}, {"OMP_NUM_THREADS", "1"}};
+    spec.environment = WithoutCertificates();
+    spec.environment.emplace_back("OMP_WAIT_POLICY", "passive");
+    spec.environment.emplace_back("OMP_NUM_THREADS", "1");
     spec.log_path = LogPath(spec.name);
     return spec;
   }
@@ -147,7 +150,8 @@ class Fleet {
     spec.name = name;
     spec.argv = {programs_ + "/cohort-rollout", "--config", InFolder(metric::kConfigFile),
                  "--learner", address_};
-    spec.environment = {{"OMP_WAIT_POLICY", "passive"}};
+    spec.environment = WithoutCertificates();
+    spec.environment.emplace_back("OMP_WAIT_POLICY", "passive");
     spec.log_path = LogPath(name);
     return spec;
   }

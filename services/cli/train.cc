@@ -29,6 +29,7 @@
 #include "common/run_folder/run_folder.h"
 #include "common/telemetry/metric_names.h"
 #include "services/cli/free_port.h"
+#include "services/cli/one_machine.h"
 #include "services/cli/progress.h"
 
 namespace cohort {
@@ -149,7 +150,8 @@ std::vector<std::string> TrainRun::WorkerNames() const {
 // `slot` counts ranks, then workers: each takes the next GPU.
 std::vector<std::pair<std::string, std::string>> TrainRun::Environment(int threads,
                                                                        int slot) const {
-  std::vector<std::pair<std::string, std::string>> out = {{"OMP_WAIT_POLICY", "passive"}};
+  std::vector<std::pair<std::string, std::string>> out = WithoutCertificates();
+  out.emplace_back("OMP_WAIT_POLICY", "passive");
   if (threads > 0) out.emplace_back("OMP_NUM_THREADS", absl::StrCat(threads));
   if (gpus_.size() > 1) {
     out.emplace_back("CUDA_VISIBLE_DEVICES", gpus_[static_cast<size_t>(slot) % gpus_.size()]);
@@ -387,6 +389,9 @@ int RunTrain(const TrainArgs& args, const RestartPolicy::Options& restarts) {
   if (!resume.ok()) return EndOfProgram("cohort train", BadSetup(resume.status()));
   absl::StatusOr<v1::RunConfig> config = LoadResolvedConfig(args.config, overrides);
   if (!config.ok()) return EndOfProgram("cohort train", BadInput(config.status()));
+  if (const absl::Status one = CheckOneMachine(*config); !one.ok()) {
+    return EndOfProgram("cohort train", BadSetup(one));
+  }
   if (!args.out.empty()) config->mutable_run()->set_out(args.out);
   for (const std::string& warning : ConfigWarnings(*config)) {
     std::cerr << "warning: " << warning << std::endl;

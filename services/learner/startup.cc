@@ -34,7 +34,9 @@ absl::Status MakeSecurity(const LearnerArgs& args, LearnerParts* parts) {
       args.security, parts->config.tls(), Role::kLearner, parts->OutPath(metric::kSecretFile));
   if (!security.ok()) return BadInput(security.status());
   parts->security = *std::move(security);
-  return absl::OkStatus();
+  if (args.rank != 0) return absl::OkStatus();
+  const std::string& listen = args.listen.empty() ? parts->config.learner().listen() : args.listen;
+  return BadInput(parts->security->CheckListen(listen));
 }
 
 // Before anything in the folder is changed.

@@ -86,14 +86,14 @@ TEST_F(SecurityProcess, WhatIsWrongIsSaidInOneLineBeforeAnythingStarts) {
   MakeCertificates();
   WriteConfig(3);
   const auto learner = Learner(0, 1, Tls("rollout"));
-  EXPECT_NE(learner->Wait(absl::Seconds(30)), 0);
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kBadSetup);
   EXPECT_THAT(ErrorLines(learner->Log()),
               testing::ElementsAre(AllOf(HasSubstr("expected the role learner"),
                                          HasSubstr("urn:cohort:role:rollout"))));
   Process open({bin_ + "/cohort-learner", "--config", Path("run.yaml"), "--out", Path("out"),
                 "--listen", "0.0.0.0:0"},
                Path("open.log"));
-  EXPECT_NE(open.Wait(absl::Seconds(60)), 0);
+  EXPECT_EQ(open.Wait(absl::Seconds(60)), kBadSetup);
   EXPECT_THAT(ErrorLines(open.Log()),
               testing::ElementsAre(
                   AllOf(HasSubstr("plaintext stays on loopback"), HasSubstr("--insecure"))));
