@@ -29,9 +29,14 @@ absl::Status LoadConfiguration(const LearnerArgs& args, LearnerParts* parts) {
   return SetComputeThreads(parts->config.learner().threads());
 }
 
+// Rank 0 makes the run's secret, where there are no certificates; the others dial it and find it
+// there.
 absl::Status MakeSecurity(const LearnerArgs& args, LearnerParts* parts) {
-  absl::StatusOr<std::shared_ptr<const Security>> security = MakeServerSecurity(
-      args.security, parts->config.tls(), Role::kLearner, parts->OutPath(metric::kSecretFile));
+  const std::string secret = parts->OutPath(metric::kSecretFile);
+  const v1::TlsSection& tls = parts->config.tls();
+  absl::StatusOr<std::shared_ptr<const Security>> security =
+      args.rank == 0 ? MakeServerSecurity(args.security, tls, Role::kLearner, secret)
+                     : MakeClientSecurity(args.security, tls, {Role::kLearner}, {secret});
   if (!security.ok()) return BadInput(security.status());
   parts->security = *std::move(security);
   if (args.rank != 0) return absl::OkStatus();
