@@ -13,6 +13,8 @@
 #include "absl/time/clock.h"
 #include "cohort/v1/weights.grpc.pb.h"
 #include "common/base/log.h"
+#include "common/base/rate_limit.h"
+#include "common/base/utf8.h"
 #include "common/concurrency/executor.h"
 #include "common/rpc/byte_message.h"
 #include "common/rpc/byte_stream.h"
@@ -22,6 +24,7 @@ namespace cohort {
 namespace {
 
 constexpr absl::Duration kStreamsEndWithin = absl::Seconds(5);
+constexpr size_t kMaxIdBytes = 128;
 // Requests are read only while less than this waits to be sent: a slow worker holds little memory.
 constexpr size_t kMaxQueuedReplyBytes = size_t{4} << 20;
 
@@ -47,6 +50,7 @@ class FollowerHub {
     change(counters_);
   }
   const WeightStore* store() const { return store_; }
+  RateLimit& warnings() { return warnings_; }  // lines that peers can cause
   std::vector<FollowerStatus> Followers() const;
   WeightCounters counters() const {
     absl::MutexLock lock(&mu_);
@@ -58,6 +62,7 @@ class FollowerHub {
 
   const WeightStore* const store_;
   std::atomic<bool> held_{false};
+  RateLimit warnings_{absl::Seconds(10), 20};
   Executor executor_;
   mutable absl::Mutex mu_;
   std::set<std::shared_ptr<Follower>> streams_ ABSL_GUARDED_BY(mu_);
@@ -133,6 +138,10 @@ class Follower final : public StreamHandler, public std::enable_shared_from_this
       return End(absl::StrCat("the learner speaks protocol version ", kProtocolVersion,
                               ", the worker ", follow.protocol_version()));
     }
+    if (follow.worker_id().size() > kMaxIdBytes || HasControls(follow.worker_id())) {
+      return End(absl::StrCat("worker_id: expected at most ", kMaxIdBytes,
+                              " bytes without control characters"));
+    }
     {
       absl::MutexLock lock(&mu_);
       following_ = true;
@@ -188,7 +197,10 @@ class Follower final : public StreamHandler, public std::enable_shared_from_this
 
   // A request that no version of this protocol sends.
   void End(const std::string& detail) {
-    COHORT_LOG(WARNING) << "follower " << status().worker_id << " cut off: " << detail;
+    if (const auto left_out = hub_->warnings().Ask()) {
+      COHORT_LOG(WARNING) << "follower " << status().worker_id << " cut off: " << detail
+                          << LeftOutText(*left_out);
+    }
     SendError(absl::InvalidArgumentError(detail));
     stream_->Finish(absl::InvalidArgumentError(detail));
   }
