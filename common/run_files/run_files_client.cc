@@ -26,10 +26,9 @@ constexpr double kSlowestBytesPerSecond = 1 << 20;
 constexpr absl::Duration kSaySomething = absl::Seconds(5);
 constexpr int kMaxDamagedReads = 3;
 
-// What another attempt may mend.
+// What another attempt may mend. A full disk (ResourceExhausted) is not.
 bool IsTransient(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
-         absl::IsResourceExhausted(status);
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
 }
 
 }  // namespace
@@ -188,10 +187,9 @@ absl::Status RunFilesClient::ReadOnce(const v1::RunFile& file, const FileCache& 
   if (!local.ok()) context.TryCancel();
   const grpc::Status end = reader->Finish();
   End();
-  if (!local.ok()) {  // not what another attempt would mend, a full disk least of all
-    return absl::Status(
-        absl::IsResourceExhausted(local) ? absl::StatusCode::kFailedPrecondition : local.code(),
-        local.message());
+  if (!local.ok()) return local;
+  if (end.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {  // it has many readers
+    return absl::UnavailableError(end.error_message());
   }
   if (end.error_code() == grpc::StatusCode::NOT_FOUND) {
     return absl::AbortedError(absl::StrCat("the learner has no file ", file.name(), " any more"));

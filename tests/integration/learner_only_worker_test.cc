@@ -14,11 +14,14 @@ using testing::Not;
 
 class LearnerOnlyWorker : public LearnerProcess {
  protected:
-  // A worker in an empty folder: nothing of the learner's paths is within its reach by accident.
+  // All that a worker on the learner's machine is told: where it is, and the secret of its run.
+  std::vector<std::string> BareCommand(const std::string& address) const {
+    return {bin_ + "/cohort-rollout", "--learner",       address, "--cache", Path("cache"),
+            "--secret-file",          Path("out/secret")};
+  }
   std::unique_ptr<Process> Bare(const std::vector<std::string>& extra = {},
                                 const std::string& name = "worker") {
-    std::vector<std::string> argv = {bin_ + "/cohort-rollout", "--learner", Address(), "--cache",
-                                     Path("cache")};
+    std::vector<std::string> argv = BareCommand(Address());
     argv.insert(argv.end(), extra.begin(), extra.end());
     return std::make_unique<Process>(argv, Path(name + ".log"));
   }
@@ -82,7 +85,7 @@ TEST_F(LearnerOnlyWorker, TwoShareACacheAndTakeWorkFromTheFirstStepOn) {
   EXPECT_TRUE(WaitFor([&] { return serving("first") && serving("second"); }))
       << first->Log() << second->Log();
   learner->Signal(SIGTERM);
-  learner->Wait(absl::Seconds(30));
+  EXPECT_EQ(learner->Wait(absl::Seconds(30)), ExitOfSignal(SIGTERM)) << learner->Log();
   EXPECT_EQ(first->Wait(absl::Seconds(20)), 0) << first->Log();
   EXPECT_EQ(second->Wait(absl::Seconds(20)), 0) << second->Log();
   EXPECT_EQ(CacheFiles().size(), 5U);
@@ -91,8 +94,7 @@ TEST_F(LearnerOnlyWorker, TwoShareACacheAndTakeWorkFromTheFirstStepOn) {
 TEST_F(LearnerOnlyWorker, WaitsForALearnerThatComesLaterAndEndsAtOnceWhenItIsStopped) {
   WriteConfig(2);
   const std::string address = absl::StrCat("127.0.0.1:", FreePort());
-  const std::vector<std::string> argv = {bin_ + "/cohort-rollout", "--learner", address, "--cache",
-                                         Path("cache")};
+  const std::vector<std::string> argv = BareCommand(address);
   const std::string notice = absl::StrCat("waiting for learner at ", address);
   Process stopped(argv, Path("stopped.log"));
   Process worker(argv, Path("worker.log"));
@@ -111,9 +113,9 @@ TEST_F(LearnerOnlyWorker, WaitsForALearnerThatComesLaterAndEndsAtOnceWhenItIsSto
 
 TEST_F(LearnerOnlyWorker, GivesUpAfterTheTimeThatItIsToWait) {
   const std::string address = absl::StrCat("127.0.0.1:", FreePort());
-  Process worker({bin_ + "/cohort-rollout", "--learner", address, "--cache", Path("cache"), "--set",
-                  "rollout.connect_seconds=1"},
-                 Path("worker.log"));
+  std::vector<std::string> argv = BareCommand(address);
+  argv.insert(argv.end(), {"--set", "rollout.connect_seconds=1"});
+  Process worker(argv, Path("worker.log"));
   EXPECT_EQ(worker.Wait(absl::Seconds(20)), 1) << worker.Log();
   EXPECT_THAT(worker.Log(), HasSubstr(absl::StrCat("no learner at ", address)));
 }
@@ -122,12 +124,12 @@ TEST_F(LearnerOnlyWorker, ItsOwnSettingsAreTakenAndOnesThatDecideTheTrainingRefu
   WriteConfig(2);
   const auto learner = Learner();
   auto worker = Bare({"--set", "rollout.temperature=0.5"});
-  EXPECT_NE(worker->Wait(absl::Seconds(30)), 0) << worker->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(30)), kExitBadSetup) << worker->Log();
   EXPECT_THAT(worker->Log(),
               HasSubstr("--set changes rollout.temperature, which decides what is trained: the "
                         "learner has 1, this worker would have 0.5"));
   worker = Bare({"--set", "rollout.treads=2"});
-  EXPECT_NE(worker->Wait(absl::Seconds(30)), 0) << worker->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(30)), kExitBadSetup) << worker->Log();
   EXPECT_THAT(worker->Log(), HasSubstr("did you mean 'threads'"));
 
   worker = Bare({"--set", "rollout.threads=2", "--set", "rollout.device=cpu"});
@@ -141,7 +143,7 @@ TEST_F(LearnerOnlyWorker, AModelOfItsOwnIsUsedWhereItIsTheLearners) {
   const std::string make = MakeModelCommand("other", "--hidden 32 --layers 2 --seed 4");
   ASSERT_EQ(std::system(make.c_str()), 0) << make;
   auto worker = Bare({"--set", absl::StrCat("model.path=", Path("other"))});
-  EXPECT_NE(worker->Wait(absl::Seconds(30)), 0) << worker->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(30)), kExitBadSetup) << worker->Log();
   EXPECT_THAT(worker->Log(), HasSubstr("model.sha256: learner has "));
 
   std::filesystem::copy(Path("model"), Path("copy"));
