@@ -75,13 +75,26 @@ class RunFilesClient::Patience {
 
 RunFilesClient::RunFilesClient(const Options& options)
     : options_(options),
-      channel_(MakeChannel(options.learner, options.security.get(), Role::kLearner)) {}
+      channel_(MakeChannel(options.learner, options.security.get(), Role::kLearner)),
+      generation_(options.security == nullptr ? 0 : options.security->generation()) {}
 RunFilesClient::~RunFilesClient() = default;
 
 void RunFilesClient::Stop() {
   stop_.Stop();
   absl::MutexLock lock(&mu_);
   if (running_ != nullptr) running_->TryCancel();
+}
+
+// A renewed certificate needs another channel. Only after Describe found that there may be one.
+std::shared_ptr<grpc::Channel> RunFilesClient::Channel() {
+  const uint64_t generation = options_.security == nullptr ? 0 : options_.security->generation();
+  if (generation != generation_) {
+    generation_ = generation;
+    absl::StatusOr<std::shared_ptr<grpc::Channel>> renewed =
+        MakeChannel(options_.learner, options_.security.get(), Role::kLearner);
+    if (renewed.ok()) channel_ = std::move(renewed);
+  }
+  return *channel_;
 }
 
 void RunFilesClient::Begin(grpc::ClientContext* context) {
@@ -102,8 +115,8 @@ absl::StatusOr<FetchPlan> RunFilesClient::Describe() {
   Patience patience(*this, "a description of the run");
   v1::DescribeReply reply;
   for (;;) {
-    COHORT_RETURN_IF_ERROR(
-        WaitForPeer(channel_->get(), "learner", options_.learner, patience.deadline(), stop_));
+    COHORT_RETURN_IF_ERROR(WaitForPeer([this] { return Channel(); }, "learner", options_.learner,
+                                       patience.deadline(), stop_));
     const absl::Status status = DescribeOnce(&reply);
     if (status.ok()) break;
     COHORT_RETURN_IF_ERROR(patience.Again(status));
@@ -123,7 +136,7 @@ absl::Status RunFilesClient::DescribeOnce(v1::DescribeReply* reply) {
   request.set_protocol_version(kProtocolVersion);
   request.set_worker_id(options_.worker_id);
   Begin(&context);
-  const grpc::Status status = v1::RunFiles::NewStub(*channel_)->Describe(&context, request, reply);
+  const grpc::Status status = v1::RunFiles::NewStub(Channel())->Describe(&context, request, reply);
   End();
   if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
     return absl::FailedPreconditionError(
@@ -154,8 +167,8 @@ absl::Status RunFilesClient::Fetch(const std::vector<v1::RunFile>& files, const 
 absl::Status RunFilesClient::FetchFile(const v1::RunFile& file, const FileCache& cache) {
   Patience patience(*this, absl::StrCat("the file ", file.name()));
   for (int damaged = 0;;) {
-    COHORT_RETURN_IF_ERROR(
-        WaitForPeer(channel_->get(), "learner", options_.learner, patience.deadline(), stop_));
+    COHORT_RETURN_IF_ERROR(WaitForPeer([this] { return Channel(); }, "learner", options_.learner,
+                                       patience.deadline(), stop_));
     const absl::Status status = ReadOnce(file, cache, &patience);
     if (status.ok()) return status;
     if (absl::IsDataLoss(status) && ++damaged < kMaxDamagedReads) {
@@ -177,7 +190,7 @@ absl::Status RunFilesClient::ReadOnce(const v1::RunFile& file, const FileCache& 
   v1::ReadRequest request;
   request.set_sha256(file.sha256());
   Begin(&context);
-  const auto reader = v1::RunFiles::NewStub(*channel_)->Read(&context, request);
+  const auto reader = v1::RunFiles::NewStub(Channel())->Read(&context, request);
   v1::FileChunk piece;
   absl::Status local;
   while (local.ok() && reader->Read(&piece)) {

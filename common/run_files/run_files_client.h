@@ -53,6 +53,7 @@ class RunFilesClient {
 
  private:
   class Patience;
+  std::shared_ptr<grpc::Channel> Channel();
   absl::Status DescribeOnce(v1::DescribeReply* reply);
   absl::Status ReadOnce(const v1::RunFile& file, const FileCache& cache, Patience* patience);
   absl::Status FetchFile(const v1::RunFile& file, const FileCache& cache);
@@ -60,7 +61,8 @@ class RunFilesClient {
   void End();
 
   const Options options_;
-  const absl::StatusOr<std::shared_ptr<grpc::Channel>> channel_;
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> channel_;
+  uint64_t generation_ = 0;  // of the certificate that it began with
   StopToken stop_;
   absl::Mutex mu_;
   grpc::ClientContext* running_ ABSL_GUARDED_BY(mu_) = nullptr;
