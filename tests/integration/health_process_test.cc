@@ -30,7 +30,7 @@ class HealthProcess : public LearnerProcess {
   }
   // Tokens that a worker has sampled.
   static double Tokens(int port) {
-    static const std::regex kLine("cohort_rollout_tokens_total (\\S+)");
+    static const std::regex kLine("\ncohort_rollout_tokens_total (\\S+)");
     const std::string text = Ask(port, "/metrics");
     std::smatch match;
     double tokens = 0;
