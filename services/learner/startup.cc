@@ -48,7 +48,7 @@ absl::Status MakeSecurity(const LearnerArgs& args, LearnerParts* parts) {
 absl::Status OpenFolder(const LearnerArgs& args, LearnerParts* parts) {
   const absl::StatusOr<ResumeMode> mode = ParseResume(args.resume);
   if (!mode.ok()) return BadSetup(mode.status());
-  if (args.rank != 0) return MakeFolders(parts->out);
+  if (args.rank != 0) return absl::OkStatus();  // needs nothing of it
   COHORT_ASSIGN_OR_RETURN(RunLock lock, OpenRunFolder(parts->out, *mode, "cohort-learner"));
   parts->lock.emplace(std::move(lock));
   std::error_code ignored;
@@ -228,8 +228,8 @@ absl::StatusOr<std::unique_ptr<LearnerParts>> StartLearner(const LearnerArgs& ar
                                                            std::function<bool()> cancelled) {
   auto parts = std::make_unique<LearnerParts>();
   COHORT_RETURN_IF_ERROR(LoadConfiguration(args, parts.get()));
-  COHORT_RETURN_IF_ERROR(StartHttp(args, parts.get()));
   COHORT_RETURN_IF_ERROR(OpenFolder(args, parts.get()));
+  COHORT_RETURN_IF_ERROR(StartHttp(args, parts.get()));
   COHORT_RETURN_IF_ERROR(MakeSecurity(args, parts.get()));
   const absl::StatusOr<TrainerOptions> options = MakeTrainerOptions(parts->config);
   if (!options.ok()) return BadInput(options.status());

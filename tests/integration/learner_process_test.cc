@@ -72,7 +72,9 @@ TEST_F(LearnerProcess, OnlyRankZeroNeedsTheFolderOfARunThatIsContinued) {
                                      "--store",
                                      absl::StrCat("127.0.0.1:", store_port_),
                                      "--out",
-                                     "/proc/no/such/folder"};
+                                     "/proc/no/such/folder",
+                                     "--secret-file",
+                                     Path("out/secret")};
     argv.insert(argv.end(), extra.begin(), extra.end());
     return std::make_unique<Process>(argv, Path("other.log"));
   };
@@ -143,7 +145,8 @@ TEST_F(LearnerProcess, TwoPodsTrainAndAStopOfEitherStopsBoth) {
     return std::make_unique<Process>(argv, Path("pod-" + index + ".log"));
   };
   const auto first = pod("0", {"--listen", "127.0.0.1:0", "--out", Path("out")});
-  const auto second = pod("1", {"--http-listen", http, "--out", Path("none")});
+  const auto second =
+      pod("1", {"--http-listen", http, "--out", Path("none"), "--secret-file", Path("out/secret")});
   const auto worker = Worker();
   ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << first->Log();
   EXPECT_EQ(std::system(absl::StrCat("curl -sf http://", http, "/readyz > /dev/null").c_str()), 0);
