@@ -24,8 +24,8 @@ constexpr absl::Duration kAgain = absl::Milliseconds(200);
 constexpr absl::Duration kSayEvery = absl::Seconds(5);
 // As the store counts it for the other ranks.
 constexpr absl::Duration kLostAfter = absl::Seconds(2);
-// The rank's earlier process may be about to die.
-constexpr absl::Duration kPlaceTaken = absl::Seconds(10);
+// The rank's earlier process may be about to die, and rank 0 about to make the run's secret.
+constexpr absl::Duration kJustStarted = absl::Seconds(10);
 
 std::string HostName() {
   char name[256] = {};
@@ -38,7 +38,9 @@ std::string Seconds(absl::Duration duration) {
 
 // What a later attempt may find otherwise.
 bool MayPass(const absl::Status& status, absl::Time start) {
-  if (absl::IsAlreadyExists(status)) return absl::Now() - start < kPlaceTaken;
+  if (absl::IsAlreadyExists(status) || absl::IsUnauthenticated(status)) {
+    return absl::Now() - start < kJustStarted;
+  }
   return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
 }
 

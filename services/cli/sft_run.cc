@@ -17,6 +17,8 @@
 #include "common/base/status_macros.h"
 #include "common/model/model_hash.h"
 #include "common/model/vocabulary.h"
+#include "common/rpc/security.h"
+#include "common/rpc/security_flags.h"
 #include "common/tasks/training_example.h"
 #include "common/tasks/wrong_answer.h"
 #include "common/telemetry/jsonl_writer.h"
@@ -151,6 +153,7 @@ class SftRun {
 
   absl::Status Prepare();
   absl::Status LoadModel();
+  absl::StatusOr<std::shared_ptr<const Security>> StoreSecurity() const;
   absl::Status MeetOthers();
   absl::Status OpenCheckpoints();
   absl::Status OpenData();
@@ -218,6 +221,14 @@ absl::Status SftRun::LoadModel() {
                    " has no chat template; set data.chat_template: false"));
 }
 
+// All ranks run on this machine: the secret in the run's folder joins them.
+absl::StatusOr<std::shared_ptr<const Security>> SftRun::StoreSecurity() const {
+  const std::string secret = OutPath(metric::kSecretFile);
+  if (config_.learner().ranks() == 1) return nullptr;
+  return first_rank_ ? MakeServerSecurity({}, v1::TlsSection(), Role::kLearner, secret)
+                     : MakeClientSecurity({}, v1::TlsSection(), {Role::kLearner}, {secret});
+}
+
 absl::Status SftRun::MeetOthers() {
   C10dOptions options;
   options.rank = options_.rank;
@@ -226,6 +237,7 @@ absl::Status SftRun::MeetOthers() {
   // The others wait here while rank 0 evaluates.
   options.timeout = absl::Seconds(config_.learner().step_timeout_seconds());
   options.silence = absl::Seconds(config_.learner().rank_silence_seconds());
+  COHORT_ASSIGN_OR_RETURN(options.security, StoreSecurity());
   options.run_hash = HashOfFields(semantic_);
   options.interface = config_.learner().interface();
   COHORT_ASSIGN_OR_RETURN(collective_, MeetRanks(std::move(options), options_.store));

@@ -150,6 +150,7 @@ absl::Status MeetOthers(const LearnerArgs& args, LearnerParts* parts) {
   options.timeout = absl::Seconds(2 * learner.step_timeout_seconds()) + absl::Minutes(1);
   options.silence = absl::Seconds(learner.rank_silence_seconds());
   options.waits_for = [parts](const std::string& what) { WaitFor(*parts, what); };
+  options.security = parts->security;
   options.run_hash = HashOfFields(parts->semantic);
   options.interface = args.interface.empty() ? learner.interface() : args.interface;
   absl::StatusOr<std::unique_ptr<Collective>> met = MeetRanks(std::move(options), args.store);
