@@ -68,6 +68,7 @@ class C10dCollective final : public Collective {
   absl::Status Barrier(absl::string_view what) override;
   void Abort() override;
   absl::Status RanksAlive() const override;
+  absl::Status Ended() const override;
   std::vector<absl::Duration> Silences() const override;
 
  private:
@@ -272,6 +273,11 @@ absl::Status C10dCollective::RanksAlive() const {
   if (host_ != nullptr) return host_->store().RanksAlive();
   const std::string trouble = session_->Trouble(absl::ZeroDuration());
   return trouble.empty() ? absl::OkStatus() : absl::UnavailableError(trouble);
+}
+
+absl::Status C10dCollective::Ended() const {
+  const std::string why = session_->ended();
+  return why.empty() ? absl::OkStatus() : absl::UnavailableError(why);
 }
 
 std::vector<absl::Duration> C10dCollective::Silences() const {

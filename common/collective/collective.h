@@ -35,6 +35,9 @@ class Collective {
   virtual void Abort() = 0;
   // Unavailable names the ranks that are absent, silent or gone; asks nobody. Thread-safe.
   virtual absl::Status RanksAlive() const { return absl::OkStatus(); }
+  // Unavailable: all ranks must end, and why; asks nobody. Who waits for something else than the
+  // collective looks here. Thread-safe.
+  virtual absl::Status Ended() const { return absl::OkStatus(); }
   // On rank 0 of several: the time since each rank's last sign of life, infinite for one that is
   // gone. Empty elsewhere. Thread-safe.
   virtual std::vector<absl::Duration> Silences() const { return {}; }

@@ -160,7 +160,15 @@ absl::Status LearnerRun::Prepare() {
   return serving_->Start();
 }
 
-absl::Status LearnerRun::Run() { return Finish(Train()); }
+absl::Status LearnerRun::Run() {
+  absl::Status trained = Train();
+  const absl::Status ranks = parts_.collective->Ended();
+  if (absl::IsCancelled(trained) && !stopping() && !ranks.ok()) {  // closed by LearnerServing
+    trained = ranks;
+    ranks_follow_ = false;
+  }
+  return Finish(trained);
+}
 
 absl::Status LearnerRun::Train() {
   if (step() == 0) {

@@ -211,7 +211,10 @@ void LearnerServing::Tick() {
   housekeeping_.Begin("counts groups and workers", kTickLimit);
   CountRefusals();
   reporter_->Fleet(dispatcher_->Counts(), store_->newest(), Workers());
-  if (parts_->collective != nullptr) reporter_->RankSilences(parts_->collective->Silences());
+  if (parts_->collective == nullptr) return;
+  reporter_->RankSilences(parts_->collective->Silences());
+  // Without all ranks no batch can be trained on: whoever waits for one need not wait.
+  if (!parts_->collective->Ended().ok()) dispatcher_->Close();
 }
 
 // With the version that each one has applied; heartbeats tell it later.

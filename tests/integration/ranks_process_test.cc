@@ -76,6 +76,18 @@ TEST_F(RanksProcess, AKilledRankIsNamedByTheOthersWithinSeconds) {
   EXPECT_FALSE(Checkpoints().empty()) << "the steps before the failed one are lost";
 }
 
+TEST_F(RanksProcess, RankZeroEndsAlsoWhileItWaitsForWorkers) {
+  WriteConfig(100000);
+  const auto rank0 = Learner(0, 2), rank1 = Learner(1, 2);
+  Address();  // no worker will come
+  rank1->Signal(SIGKILL);
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), 1) << rank0->Log();
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
+  EXPECT_THAT(ErrorLines(rank0->Log()).back(),
+              ContainsRegex("rank 1 at [^ ]+ pid [0-9]+ went away"));
+}
+
 TEST_F(RanksProcess, AStoppedRankIsNamedAndIsBackWhenItGoesOn) {
   WriteConfig(100000);
   const std::vector<std::string> soon = {"--set", "learner.rank_silence_seconds=3"};
