@@ -123,7 +123,8 @@ absl::StatusOr<std::string> KubeClient::Call(const std::string& method, const st
   const httplib::Result result = client.send(request);
   const std::string call = absl::StrCat(method, " ", path, " at ", options_.api, ": ");
   if (!result) {
-    return absl::UnavailableError(absl::StrCat(call, httplib::to_string(result.error())));
+    return absl::UnavailableError(absl::StrCat(call, httplib::to_string(result.error()),
+                                               " (certificates of ", options_.ca_file, ")"));
   }
   if (result->status >= 200 && result->status < 300) return answer;
   return absl::Status(CodeOf(result->status),

@@ -32,8 +32,8 @@ std::string Seed() {
   Append(&out, 0, join);
   v1::StoreKeys keys;
   keys.set_generation(2);
-  keys.add_keys("a");
-  keys.add_keys("b");
+  keys.add_keys(std::string("a"));
+  keys.add_keys(std::string("b"));
   keys.set_timeout_seconds(10);
   Append(&out, 6, keys);
   v1::StoreBeat beat;
