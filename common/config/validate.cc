@@ -61,12 +61,13 @@ class Mistakes {
 
 // Whether cuda:N exists, its process knows.
 void CheckDevice(absl::string_view field, const std::string& name, Mistakes* out) {
+  if (name == "auto" || name == "cpu" || name == "cuda") return;
   absl::string_view index = name;
   if (absl::ConsumePrefix(&index, "cuda:") && !index.empty() &&
       absl::c_all_of(index, absl::ascii_isdigit)) {
     return;
   }
-  out->OneOf(field, name, {"auto", "cpu", "cuda", "cuda:N"});
+  out->Add(field, ": expected auto, cpu, cuda or cuda:N, found '", name, "'");
 }
 
 void CheckRun(const v1::RunConfig& config, Mistakes* out) {

@@ -233,7 +233,7 @@ class RunFilesService::Impl final : public v1::RunFiles::CallbackService {
       return absl::UnavailableError("the learner still hashes the files of its models");
     }
     if (!files_->ok()) return files_->status();
-    reply->set_resolved_config(MessageToJson(config_));
+    reply->set_resolved_config(MessageToSparseJson(config_));
     reply->set_model_sha256(options_.model_sha256);
     for (const ListedFile& listed : **files_) *reply->add_files() = listed.file;
     return absl::OkStatus();

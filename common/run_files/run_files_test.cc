@@ -13,7 +13,6 @@
 #include "common/base/status_matchers.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/grpc_status.h"
-#include "common/rpc/json.h"
 #include "common/rpc/server_host.h"
 #include "common/run_files/file_cache.h"
 #include "common/run_files/listing.h"
@@ -98,7 +97,7 @@ TEST_F(RunFilesTest, AWorkerGetsTheModelsAsFoldersOfTheSameFiles) {
   StartLearner();
   RunFilesClient client(ClientOptions());
   COHORT_ASSERT_OK_AND_ASSIGN(const FetchPlan plan, client.Describe());
-  EXPECT_EQ(MessageToJson(plan.config), MessageToJson(config_));
+  EXPECT_EQ(plan.config.SerializeAsString(), config_.SerializeAsString()) << "set is not set";
   EXPECT_EQ(plan.model_sha256, std::string(64, 'a'));
   const FileCache cache(Path("cache"));
   COHORT_ASSERT_OK(client.Fetch(plan.files, cache));

@@ -137,6 +137,26 @@ TEST_F(LearnerOnlyWorker, ItsOwnSettingsAreTakenAndOnesThatDecideTheTrainingRefu
   EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
 }
 
+TEST_F(LearnerOnlyWorker, EndsWhenAnotherRunTakesItsLearnersPlace) {
+  WriteConfig(100000);
+  const auto first = Learner();
+  const std::string address = Address();
+  const auto worker = Bare();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << first->Log() << worker->Log();
+  first->Signal(SIGKILL);
+  first->Wait(absl::Seconds(10));
+  const std::string secret = ReadFile(Path("out/secret")).value_or("");
+  std::filesystem::remove_all(Path("out"));
+  COHORT_ASSERT_OK(MakeFolders(Path("out")));
+  COHORT_ASSERT_OK(WriteFileAtomic(Path("out/secret"), secret));
+  std::filesystem::permissions(Path("out/secret"), std::filesystem::perms::owner_read);
+  Process second({bin_ + "/cohort-learner", "--config", Path("run.yaml"), "--listen", address,
+                  "--out", Path("out"), "--set", "rollout.temperature=0.5"},
+                 Path("second.log"));
+  EXPECT_EQ(worker->Wait(absl::Seconds(60)), kExitBadSetup) << worker->Log() << second.Log();
+  EXPECT_THAT(worker->Log(), HasSubstr("rollout.temperature: learner has 0.5, worker has 1"));
+}
+
 TEST_F(LearnerOnlyWorker, AModelOfItsOwnIsUsedWhereItIsTheLearners) {
   WriteConfig(2);
   const auto learner = Learner();
