@@ -49,7 +49,8 @@ class LearnersRun {
       : options_(options), client_(client) {}
 
   absl::StatusOr<RunSource> Get() {
-    FileCache cache(options_.cache.empty() ? DefaultCacheFolder() : options_.cache);
+    const auto cache = std::make_shared<const FileCache>(
+        options_.cache.empty() ? DefaultCacheFolder() : options_.cache);
     for (int attempt = 1;; ++attempt) {
       COHORT_ASSIGN_OR_RETURN(FetchPlan plan, client_->Describe());
       absl::StatusOr<RunSource> run = Take(std::move(plan), cache);
@@ -59,15 +60,16 @@ class LearnersRun {
   }
 
  private:
-  absl::StatusOr<RunSource> Take(FetchPlan plan, const FileCache& cache) {
+  absl::StatusOr<RunSource> Take(FetchPlan plan, std::shared_ptr<const FileCache> cache) {
     RunSource run;
+    run.cache = std::move(cache);
     COHORT_ASSIGN_OR_RETURN(run.config, OverrideLearnersConfig(plan.config, options_.overrides));
     const auto theirs = ModelPaths(&plan.config), ours = ModelPaths(&run.config);
     std::erase_if(plan.files, [&](const v1::RunFile& file) {
       return *ours.at(file.folder()) != *theirs.at(file.folder());
     });
-    COHORT_RETURN_IF_ERROR(client_->Fetch(plan.files, cache));
-    COHORT_ASSIGN_OR_RETURN(run.folders, ModelFolders::Make(cache, plan.files));
+    COHORT_RETURN_IF_ERROR(client_->Fetch(plan.files, *run.cache));
+    COHORT_ASSIGN_OR_RETURN(run.folders, ModelFolders::Make(*run.cache, plan.files));
     run.has_weights = *ours.at(kPolicyFolder) != *theirs.at(kPolicyFolder);
     run.model_name = *ours.at(kPolicyFolder);
     run.model_sha256 = plan.model_sha256;

@@ -29,7 +29,9 @@ struct RunSource {
   std::string model_sha256;  // content hash of the policy's folder, here or at the learner
   std::string model_name;    // for people
   bool has_weights = true;   // the policy's folder has its weights
-  std::shared_ptr<const ModelFolders> folders = nullptr;  // what `config` names, while it lives
+  // What `config` names, while they live.
+  std::shared_ptr<const FileCache> cache = nullptr;
+  std::shared_ptr<const ModelFolders> folders = nullptr;
 };
 
 // Without a configuration of its own: waits for the learner until rollout.connect_seconds (of the

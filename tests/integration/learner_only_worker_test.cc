@@ -130,7 +130,7 @@ TEST_F(LearnerOnlyWorker, ItsOwnSettingsAreTakenAndOnesThatDecideTheTrainingRefu
                         "learner has 1, this worker would have 0.5"));
   worker = Bare({"--set", "rollout.treads=2"});
   EXPECT_EQ(worker->Wait(absl::Seconds(30)), kExitBadSetup) << worker->Log();
-  EXPECT_THAT(worker->Log(), HasSubstr("did you mean 'threads'"));
+  EXPECT_THAT(worker->Log(), HasSubstr("did you mean 'rollout.threads'"));
 
   worker = Bare({"--set", "rollout.threads=2", "--set", "rollout.device=cpu"});
   EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
