@@ -1,15 +1,11 @@
-#include <signal.h>
-#include <unistd.h>
-
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
+#include "common/base/exit_code.h"
 #include "common/base/file.h"
 #include "common/base/rng.h"
 #include "common/base/status_matchers.h"
 #include "common/rl/signals.h"
-#include "common/supervise/stop_watcher.h"
 #include "common/telemetry/metric_names.h"
 #include "services/learner/evaluation.h"
 #include "services/learner/prompt_feed.h"
@@ -62,6 +58,13 @@ TEST(RankChannel, RanksCanBeAskedToWait) {
   COHORT_ASSERT_OK_AND_ASSIGN(const RankCommand command,
                               DecodeCommand(EncodeCommand(RankCommand::Kind::kWait, 3, {})));
   EXPECT_EQ(command.kind, RankCommand::Kind::kWait);
+}
+
+TEST(RankChannel, TheOtherRanksEndAsRankZeroDoes) {
+  EXPECT_EQ(ExitCodeOf(EndAsRankZero(kExitDone)), kExitDone);
+  EXPECT_EQ(ExitCodeOf(EndAsRankZero(kExitFailed)), kExitFailed);
+  EXPECT_EQ(ExitCodeOf(EndAsRankZero(kExitBadSetup)), kExitBadSetup);
+  EXPECT_EQ(ExitCodeOf(EndAsRankZero(143)), 143);
 }
 
 TEST(RankChannel, BytesThatAreNoCommandAreRefused) {
@@ -186,26 +189,6 @@ TEST(TrainingConfig, NewTokensThatLeaveNoRoomForAPromptAreRefused) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("eval.max_new_tokens: 600")));
   COHORT_EXPECT_OK(
       check("rollout: {max_new_tokens: 8}\neval: {max_new_tokens: 600, samples: 0}\n"));
-}
-
-// Stops twice, while what the first signal started never ends.
-void StopTwice() {
-  StopSignal signal;
-  absl::Notification never;
-  absl::Notification first;
-  StopWatcher watcher(&signal, [&] {
-    first.Notify();
-    never.WaitForNotification();
-  });
-  kill(getpid(), SIGTERM);
-  first.WaitForNotification();
-  kill(getpid(), SIGTERM);
-  never.WaitForNotificationWithTimeout(absl::Seconds(60));
-}
-
-TEST(StopWatcherDeathTest, ASecondSignalEndsTheProcessWhateverTheFirstOneWaitsFor) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(StopTwice(), testing::ExitedWithCode(130), "second signal");
 }
 
 TEST(TrainingConfig, BoundsTheSearchForPrompts) {

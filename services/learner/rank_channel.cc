@@ -60,14 +60,6 @@ absl::StatusOr<int> AskForStops(Collective& collective, int own) {
   return 0;
 }
 
-absl::Status EndAs(int64_t exit_code) {
-  if (exit_code == kExitDone) return absl::OkStatus();
-  const int signal = SignalOfExit(static_cast<int>(exit_code));
-  if (signal != 0)
-    return StoppedBySignal(signal, absl::StrCat("rank 0 stopped by signal ", signal));
-  return absl::AbortedError("rank 0 ended the run before its last step; its log says why");
-}
-
 absl::Status Obey(const RankCommand& command, Trainer& trainer) {
   const absl::StatusOr<StepReport> report = trainer.Step(command.groups, command.version);
   if (absl::IsCancelled(report.status()) || absl::IsAborted(report.status())) {
@@ -121,6 +113,17 @@ absl::StatusOr<int> SendCommand(Collective& collective, RankCommand::Kind kind, 
   return kind == RankCommand::Kind::kStop ? 0 : AskForStops(collective, 0);
 }
 
+absl::Status EndAsRankZero(int64_t exit_code) {
+  if (exit_code == kExitDone) return absl::OkStatus();
+  const int signal = SignalOfExit(static_cast<int>(exit_code));
+  if (signal != 0) {
+    return StoppedBySignal(signal, absl::StrCat("rank 0 stopped by signal ", signal));
+  }
+  const absl::Status ended =
+      absl::AbortedError("rank 0 ended the run before its last step; its log says why");
+  return exit_code == kExitBadSetup ? BadSetup(ended) : ended;
+}
+
 absl::Status FollowRankZero(Collective& collective, Trainer& trainer,
                             const std::function<int()>& stop_signal) {
   const auto follow = [&]() -> absl::StatusOr<int64_t> {
@@ -135,7 +138,7 @@ absl::Status FollowRankZero(Collective& collective, Trainer& trainer,
     }
   };
   const absl::StatusOr<int64_t> exit_code = follow();
-  if (exit_code.ok()) return EndAs(*exit_code);
+  if (exit_code.ok()) return EndAsRankZero(*exit_code);
   collective.Abort();
   return exit_code.status();
 }

@@ -33,6 +33,9 @@ absl::StatusOr<RankCommand> DecodeCommand(absl::string_view bytes);
 absl::StatusOr<int> SendCommand(Collective& collective, RankCommand::Kind kind, int64_t version,
                                 absl::Span<const Group> groups);
 
+// How a rank above 0 ends when rank 0 ends with this code.
+absl::Status EndAsRankZero(int64_t exit_code);
+
 // Ranks above 0: obeys commands until told to stop or until something fails; then the collective is
 // aborted, so that the other ranks do not wait. Told to stop it ends as rank 0 does (exit_code.h):
 // OK only when the run is complete and saved. `stop_signal` gives the signal that this rank was

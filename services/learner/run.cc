@@ -58,6 +58,8 @@ class LearnerRun {
   // rank which hangs is given up, so that the steps before it are saved: at once when it has
   // changed nothing yet, else when the grace (zero: none) runs out.
   void GiveUpWhenStuck(absl::Duration grace);
+  // They end as this rank does.
+  absl::Status TellRanksToStop(int exit_code);
 
  private:
   const v1::RunConfig& config() const { return parts_.config; }
@@ -83,7 +85,6 @@ class LearnerRun {
     updates_before_ = parts_.trainer->updates();
     return absl::MakeCleanup([this] { updates_before_ = -1; });
   }
-  absl::Status TellRanksToStop(int exit_code);
   absl::Status TellRanks(RankCommand::Kind kind, int64_t version, absl::Span<const Group> groups);
   absl::StatusOr<DispatchBatch> WaitForBatch(absl::Time deadline);
   absl::StatusOr<DispatchBatch> TakeBatch();
@@ -522,7 +523,10 @@ class CurrentRun {
 absl::Status RunRankZero(const LearnerArgs& args, LearnerParts* parts, const StopWatcher* watcher,
                          CurrentRun* current) {
   LearnerRun run(args, parts, watcher);
-  COHORT_RETURN_IF_ERROR(run.Prepare());
+  if (const absl::Status prepared = run.Prepare(); !prepared.ok()) {
+    run.TellRanksToStop(ExitCodeOf(prepared)).IgnoreError();  // they end in any case
+    return prepared;
+  }
   current->Set(&run);
   const absl::Status status = run.Run();
   current->Set(nullptr);
@@ -559,7 +563,8 @@ absl::Status RunLearner(const LearnerArgs& args, StopSignal* stop) {
   if (first) return RunRankZero(args, parts.get(), &watcher, &current);
   const absl::Status status =
       FollowRankZero(*parts->collective, *parts->trainer, [&] { return watcher.signal(); });
-  if (status.ok() || !watcher.stopping()) return status;
+  // Aborted is rank 0's own word: it could not save, or was wrongly set up.
+  if (status.ok() || !watcher.stopping() || absl::IsAborted(status)) return status;
   return StoppedBySignal(watcher.signal(), std::string(status.message()));
 }
 

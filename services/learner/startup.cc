@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/exit_code.h"
 #include "common/base/file.h"
@@ -15,6 +16,7 @@
 #include "common/model/vocabulary.h"
 #include "common/telemetry/metric_names.h"
 #include "common/tensor/device.h"
+#include "services/learner/rank_channel.h"
 #include "services/learner/training_config.h"
 
 namespace cohort {
@@ -194,6 +196,20 @@ absl::Status Resume(LearnerParts* parts) {
   return absl::OkStatus();
 }
 
+// Rank 0 alone reads the checkpoint; the others end as it does when it cannot.
+absl::Status ResumeTogether(const LearnerArgs& args, LearnerParts* parts) {
+  absl::Status status;
+  if (args.rank == 0 && !args.resume.empty()) status = Resume(parts);
+  if (args.world == 1) return status;
+  std::string code = absl::StrCat(ExitCodeOf(status));
+  const absl::Status told = parts->collective->BroadcastBytes(code, 0, "outcome of --resume");
+  if (args.rank == 0) return status.ok() ? told : status;
+  COHORT_RETURN_IF_ERROR(told);
+  int64_t number = kExitFailed;
+  if (!absl::SimpleAtoi(code, &number)) number = kExitFailed;
+  return EndAsRankZero(number);
+}
+
 absl::Status MakeTrainer(const LearnerArgs& args, std::function<bool()> cancelled,
                          LearnerParts* parts) {
   COHORT_ASSIGN_OR_RETURN(TrainerOptions options, MakeTrainerOptions(parts->config));
@@ -209,7 +225,7 @@ absl::Status MakeTrainer(const LearnerArgs& args, std::function<bool()> cancelle
                                                          parts->config.checkpoint().keep_last());
   // Clears what an interrupted write left.
   if (args.rank == 0) COHORT_RETURN_IF_ERROR(parts->checkpoints->Open());
-  if (args.rank == 0 && !args.resume.empty()) COHORT_RETURN_IF_ERROR(Resume(parts));
+  COHORT_RETURN_IF_ERROR(ResumeTogether(args, parts));
   return parts->trainer->SyncWeights();  // the others need nothing of the run's folder
 }
 

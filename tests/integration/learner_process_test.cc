@@ -636,6 +636,24 @@ TEST_F(LearnerProcess, AllRanksOfAStoppedRunSayThatItIsNotDone) {
   EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
 }
 
+TEST_F(LearnerProcess, WhatOnlyRankZeroReadsIsAnErrorOfTheSetupForAllRanks) {
+  WriteConfig(1);
+  const std::vector<std::string> missing = {"--set",
+                                            absl::StrCat("data.path=", Path("none.jsonl"))};
+  auto rank0 = Learner(0, 2, missing), rank1 = Learner(1, 2, missing);
+  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), kExitBadSetup) << rank0->Log();
+  EXPECT_EQ(rank1->Wait(absl::Seconds(60)), kExitBadSetup) << rank1->Log();
+
+  rank0 = Learner(0, 2), rank1 = Learner(1, 2);
+  const auto worker = Worker();
+  ASSERT_EQ(rank0->Wait(absl::Seconds(60)), kExitDone) << rank0->Log();
+  ASSERT_EQ(rank1->Wait(absl::Seconds(60)), kExitDone) << rank1->Log();
+  const std::vector<std::string> other = {"--resume", "--set", "run.seed=8"};
+  rank0 = Learner(0, 2, other), rank1 = Learner(1, 2, other);
+  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), kExitBadSetup) << rank0->Log();
+  EXPECT_EQ(rank1->Wait(absl::Seconds(60)), kExitBadSetup) << rank1->Log();
+}
+
 TEST_F(LearnerProcess, MissingDataAndAnUnknownFlagAreErrorsOfTheSetup) {
   WriteConfig(3);
   auto learner = Learner(0, 1, {"--set", absl::StrCat("data.path=", Path("none.jsonl"))});
