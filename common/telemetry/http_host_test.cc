@@ -241,6 +241,7 @@ TEST_F(HttpAttackTest, APageThatIsHeldUpHoldsNoOther) {
   for (int i = 0; i < 5; ++i) ExpectAllAnswer();
   go_on.Notify();
   EXPECT_THAT(held[0].ReadAll(), HasSubstr("{}"));
+  host_->Stop();  // before what its pages look at
 }
 
 TEST_F(HttpAttackTest, AThousandWhoWaitForAPageThatIsHeldUpDelayNobody) {
@@ -254,6 +255,7 @@ TEST_F(HttpAttackTest, AThousandWhoWaitForAPageThatIsHeldUpDelayNobody) {
   const std::vector<RawClient> held = Clients(1000, "GET /status HTTP/1.1\r\nHost: x\r\n\r\n");
   ExpectAllAnswer();
   go_on.Notify();
+  host_->Stop();  // before what its pages look at
 }
 
 TEST_F(HttpAttackTest, ACheckThatIsHeldUpIsAnUnhealthyProcess) {
@@ -270,6 +272,7 @@ TEST_F(HttpAttackTest, ACheckThatIsHeldUpIsAnUnhealthyProcess) {
   EXPECT_EQ(Ask("/healthz"), 503);  // also who comes while it is held up
   EXPECT_EQ(Ask("/readyz"), 200);
   go_on.Notify();
+  host_->Stop();  // before what its pages look at
 }
 
 TEST_F(HttpAttackTest, WhoAsksAtOnceSharesOneMaking) {
@@ -290,6 +293,7 @@ TEST_F(HttpAttackTest, WhoAsksAtOnceSharesOneMaking) {
   go_on.Notify();
   for (const RawClient& client : many) EXPECT_THAT(client.ReadAll(), HasSubstr("{}"));
   EXPECT_LE(made, 4);
+  host_->Stop();  // before what its pages look at
 }
 
 TEST_F(HttpAttackTest, StopsWhileClientsWait) {
