@@ -14,7 +14,7 @@
 namespace cohort {
 namespace {
 
-void SetLimits(grpc::ServerBuilder& builder) {
+void SetLimits(absl::Duration handshake_limit, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 20000);
@@ -22,7 +22,8 @@ void SetLimits(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // A peer that connects and says nothing, and one that has no call open, holds a descriptor.
-  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10000);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                             static_cast<int>(absl::ToInt64Milliseconds(handshake_limit)));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 60000);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 64);  // of one connection
 }
@@ -47,7 +48,7 @@ absl::StatusOr<std::unique_ptr<ServerHost>> ServerHost::Start(const Options& opt
   host->address_ =
       absl::StrCat(options.listen.substr(0, options.listen.rfind(':')), ":", acceptor->port());
   grpc::ServerBuilder builder;
-  SetLimits(builder);
+  SetLimits(options.handshake_limit, builder);
   using Kind = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
   host->connections_ =
       builder.experimental().AddExternalConnectionAcceptor(Kind::FROM_FD, credentials);

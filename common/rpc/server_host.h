@@ -26,6 +26,7 @@ class ServerHost {
     std::string listen = "127.0.0.1:0";                  // HOST:PORT; port 0: any free one
     std::vector<grpc::Service*> services;                // outlive the host
     std::shared_ptr<const Security> security = nullptr;  // null: plaintext, no checks
+    absl::Duration handshake_limit = absl::Seconds(10);  // then a connection is closed
     Role role = Role::kLearner;                          // what DialSelf expects to find
   };
   // InvalidArgument or AlreadyExists (in use), with the address, the reason and what to do.
