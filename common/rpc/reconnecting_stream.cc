@@ -127,6 +127,7 @@ absl::Status ReconnectingStream::Loop() {
       absl::MutexLock lock(&mu_);
       was_healthy = std::exchange(healthy_, false);
     }
+    accepted_ = accepted_ || was_healthy;
     if (was_healthy) {
       lost_since = absl::Now();
       backoff.Reset();
@@ -143,7 +144,12 @@ absl::Status ReconnectingStream::Loop() {
 
 // The same reason again and again is said every half minute.
 void ReconnectingStream::SayLost(const absl::Status& lost) {
-  const std::string why(lost.message());
+  std::string why(lost.message());
+  // A server says only in its own log whom it does not trust; here the connection just ends.
+  if (!accepted_ && absl::IsUnavailable(lost) && options_.security != nullptr &&
+      options_.security->tls()) {
+    why += "; if its log says `refused`, this process's certificate is not trusted there";
+  }
   if (why == last_reason_ && !said_lost_.Ask()) return;
   if (why != last_reason_) said_lost_.Ask();
   last_reason_ = why;

@@ -89,7 +89,9 @@ class ReconnectingStream {
   Executor executor_;
   StopToken stop_;  // interrupts waiting and backoff
   std::thread runner_;
-  std::string last_reason_;  // of the runner alone
+  // Of the runner alone.
+  std::string last_reason_;
+  bool accepted_ = false;  // at least once
   RateLimit said_lost_{absl::Seconds(30)};
 
   mutable absl::Mutex mu_;
