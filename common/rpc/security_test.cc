@@ -231,6 +231,18 @@ TEST_F(CallTest, AdmitsTheRolesOfTheMethod) {
   COHORT_EXPECT_OK(Call(Client(Role::kCli, authority_), "localhost" + Port()));
 }
 
+TEST_F(CallTest, TheRoleAsADnsNameCountsOnBothSides) {
+  Serve(authority_.Write(folder_.path(), "learner",
+                         {.names = "DNS:urn:cohort:role:learner,DNS:*.learner.ns.svc"}));
+  const CertificateFiles files =
+      authority_.Write(clients_.path(), "rollout", {.names = "DNS:urn:cohort:role:rollout"});
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto client, Make(files, Role::kRollout));
+  COHORT_EXPECT_OK(Call(client));
+  const CertificateFiles none = authority_.Write(clients_.path(), "none", {});
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto nobody, Security::Create({.files = none}));
+  EXPECT_THAT(Call(nobody), StatusIs(absl::StatusCode::kPermissionDenied, _));
+}
+
 TEST_F(CallTest, RefusesAnotherRoleAndCountsIt) {
   Serve(Learner());
   const uint64_t before = RefusedCount(Refused::kWrongRole);
