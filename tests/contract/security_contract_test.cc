@@ -19,14 +19,14 @@
 namespace cohort {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 using testing::TestAuthority;
 using Sessions = RawClient<v1::WorkerMessage, v1::LearnerMessage>;
 using Weights = RawClient<v1::WeightRequest, v1::WeightReply>;
 
 constexpr absl::Duration kReload = absl::Milliseconds(20);
 
-class SecureLearnerTest : public testing::Test {
+class SecureLearnerTest : public ::testing::Test {
  protected:
   void SetUp() override {
     server_ = Load(authority_.Write(folder_.path(), Role::kLearner), Role::kLearner);
@@ -143,7 +143,7 @@ TEST_F(SecureLearnerTest, WithoutTlsTheSecretIsNeededAndNeverShown) {
   for (const std::string& wrong : {std::string(), std::string(64, 'x'), secret + "s"}) {
     const auto peer = *Security::Create({.secret = wrong});
     ExpectNobodyGetsIn(peer, absl::StatusCode::kUnauthenticated, Refused::kSecret);
-    EXPECT_THAT(std::string(Ask(peer).message()), testing::Not(HasSubstr(secret)));
+    EXPECT_THAT(std::string(Ask(peer).message()), ::testing::Not(HasSubstr(secret)));
   }
   COHORT_EXPECT_OK(Ask(server_));
 }
