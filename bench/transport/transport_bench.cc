@@ -2,8 +2,9 @@
 //
 //   GroupUpload     session stream: encoded group -> chunks -> learner -> decoded -> ack, bytes/s
 //   Publish         WeightStore::Publish of a model of `megabytes`, `permille` of its bf16 changed
-//   Deliver         all blocks of a version over the weight stream until ready, then applied;
-//                   `tls` 1: encrypted and authenticated on both sides
+//   FetchAll        a version over the weight stream to a worker that holds nothing: blocks as
+//                   they are; `tls` 1: encrypted and authenticated on both sides
+//   Deliver         a version, as differences, until ready and then applied; `tls` likewise
 #include <ATen/ops/empty.h>
 #include <benchmark/benchmark.h>
 
@@ -185,6 +186,37 @@ std::shared_ptr<const Security> MakeSecurity(bool tls, Role role) {
   static const TemporaryFolder folder;
   return *Security::Create({.files = authority.Write(folder.path(), role), .roles = {role}});
 }
+
+// A worker that holds nothing gets all blocks as they are: what a connection carries.
+void FetchAll(benchmark::State& state) {
+  const bool tls = state.range(1) != 0;
+  auto model = MakeModel(state.range(0), at::kBFloat16);
+  auto live = MakeModel(state.range(0), at::kBFloat16);
+  WeightStore store(WeightStore::Options{});
+  if (!store.Publish(0, model).ok()) return state.SkipWithError("not published");
+  const auto security = MakeSecurity(tls, Role::kLearner);
+  WeightService service({.security = security}, &store);
+  auto host = ServerHost::Start({.services = {service.grpc_service()}, .security = security});
+  for (auto _ : state) {
+    WeightFollower follower({.learner = (*host)->address(),
+                             .worker_id = "w",
+                             .security = MakeSecurity(tls, Role::kRollout)},
+                            live);
+    follower.Start();
+    if (!follower.WaitReady(0, Deadline()).ok()) return state.SkipWithError("not delivered");
+    state.PauseTiming();
+    follower.Stop();
+    state.ResumeTiming();
+  }
+  state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * store.bytes_of_newest());
+  service.Shutdown();
+}
+BENCHMARK(FetchAll)
+    ->ArgNames({"megabytes", "tls"})
+    ->Args({512, 0})
+    ->Args({512, 1})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 void Deliver(benchmark::State& state) {
   const bool tls = state.range(3) != 0;
