@@ -13,6 +13,7 @@
 #include "common/base/status_matchers.h"
 #include "common/rpc/channel.h"
 #include "common/rpc/grpc_status.h"
+#include "common/rpc/security.h"
 #include "common/rpc/server_host.h"
 #include "common/run_files/file_cache.h"
 #include "common/run_files/listing.h"
@@ -64,6 +65,7 @@ class RunFilesTest : public testing::Test {
     options.model_sha256 = std::string(64, 'a');
     options.max_reads = max_reads_;
     options.stall_limit = stall_limit_;
+    options.security = security_;
     service_ = std::make_unique<RunFilesService>(options, config_);
     ServerHost::Options host;
     host.listen = listen;
@@ -88,6 +90,7 @@ class RunFilesTest : public testing::Test {
   v1::RunConfig config_;
   int max_reads_ = 32;
   absl::Duration stall_limit_ = absl::Seconds(30);
+  std::shared_ptr<const Security> security_;
   std::unique_ptr<RunFilesService> service_;
   std::unique_ptr<ServerHost> host_;
   std::string address_;
@@ -216,6 +219,29 @@ TEST_F(RunFilesTest, OnlyListedContentCanBeRead) {
     EXPECT_FALSE(reader->Read(&piece));
     EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::NOT_FOUND) << hash;
   }
+}
+
+TEST_F(RunFilesTest, ACallWithoutTheRunsSecretGetsNothing) {
+  SecurityOptions secret;
+  secret.secret = std::string(64, 's');
+  COHORT_ASSERT_OK_AND_ASSIGN(security_, Security::Create(secret));
+  StartLearner();
+  EXPECT_THAT(RunFilesClient(ClientOptions()).Describe(),
+              StatusIs(absl::StatusCode::kUnauthenticated, testing::_));
+  RunFilesClient::Options known = ClientOptions();
+  known.security = security_;
+  RunFilesClient client(known);
+  COHORT_ASSERT_OK_AND_ASSIGN(const FetchPlan plan, client.Describe());
+  COHORT_EXPECT_OK(client.Fetch(plan.files, FileCache(Path("cache"))));
+
+  const auto stub = v1::RunFiles::NewStub(MakeChannel(address_));
+  grpc::ClientContext context;
+  v1::ReadRequest request;
+  request.set_sha256(plan.files.front().sha256());
+  v1::FileChunk piece;
+  const auto reader = stub->Read(&context, request);
+  EXPECT_FALSE(reader->Read(&piece));
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
 }
 
 TEST_F(RunFilesTest, AMissingRewardModelIsNamedByItsField) {
