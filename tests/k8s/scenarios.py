@@ -25,10 +25,11 @@ def scenario(function):
 def tiny(steps, over=None):
     """A run of the tiny model whose reward, the letter e, it learns in a few steps."""
     return merged({
-        "run": {"seed": 7, "steps": steps, "name": "e2e"},
+        "run": {"seed": 7, "steps": steps, "name": "e2e", "spurious": True},
         "model": {"path": "/models/policy", "dtype": "fp32", "device": "cpu"},
         "data": {"task": "addition-1"},
-        "rollout": {"group_size": 8, "max_new_tokens": 8, "max_staleness": 1, "threads": 1, "heartbeat_seconds": 1},
+        "rollout": {"group_size": 8, "max_new_tokens": 8, "max_staleness": 1, "threads": 1, "heartbeat_seconds": 1,
+                    "max_batch_rows": 16},
         "learner": {"prompts_per_step": 8, "threads": 1},
         "algorithm": {"reward": {"sources": [{"name": "contains", "text": "e"}]}},
         "optimizer": {"lr": 1e-2},
@@ -82,7 +83,9 @@ def samples_per_second(release, seconds, group_size):
 def scale(cluster, settings):
     """Four serving workers within 20 s of kubectl scale; samples per second grow linearly with workers."""
     release = Release(cluster, settings)
-    config = tiny(FOREVER, {"rollout": {"max_staleness": 4}, "checkpoint": {"every_steps": 0}})
+    # One group at a time and weights that stay as they are: the same work in every window of time.
+    config = tiny(FOREVER, {"rollout": {"max_staleness": 4, "max_batch_rows": 8}, "optimizer": {"lr": 1e-12},
+                            "checkpoint": {"every_steps": 0}})
     release.install(config, paced(160))
     release.wait_step(2)
     rates = {1: samples_per_second(release, 20, 8)}
@@ -297,7 +300,7 @@ def rank_killed(cluster, settings):
     release.install(tiny(40), merged(ranks(2, 2), paced(400)))
     step = release.wait_step(7)
     start = time.monotonic()
-    kill = ("for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q -- '--rank 3'; "
+    kill = ("for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q -- '--local-rank=1'; "
             "then kill -9 ${p#/proc/}; exit 0; fi; done; exit 1")
     release.exec(release.learner_pod(release.peers), "sh", "-c", kill)
     wait_until(180, "a step after the rank's end", lambda: release.step() > step + 3)
