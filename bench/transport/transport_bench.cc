@@ -182,7 +182,7 @@ BENCHMARK(Publish)
 // Null unless `tls`.
 std::shared_ptr<const Security> MakeSecurity(bool tls, Role role) {
   if (!tls) return nullptr;
-  static const testing::TestAuthority authority;
+  static const TestAuthority authority;
   static const TemporaryFolder folder;
   return *Security::Create({.files = authority.Write(folder.path(), role), .roles = {role}});
 }

@@ -133,7 +133,7 @@ class KubeTest : public ::testing::Test {
   }
 
   TemporaryFolder folder_;
-  cohort::testing::TestAuthority authority_;
+  TestAuthority authority_;
   const CertificateFiles files_;
   std::vector<absl::Duration> pauses_;
 };
@@ -223,7 +223,7 @@ TEST_F(KubeTest, ErrorsSayWhatTheApiAnsweredAndNeverTheToken) {
 
 TEST_F(KubeTest, AnApiWithAnotherAuthoritysCertificateIsNotTrusted) {
   FakeApi api(files_, {Found(Job("a", "Complete"))});
-  const cohort::testing::TestAuthority other;
+  const TestAuthority other;
   COHORT_ASSERT_OK(WriteFileAtomic(folder_.path() + "/ca.crt", other.pem()));
   EXPECT_THAT(Client(api.url()).Get(kJob), StatusIs(absl::StatusCode::kUnavailable, _));
   EXPECT_THAT(api.tokens(), SizeIs(0));

@@ -404,7 +404,7 @@ std::shared_ptr<const Security> Made(const SecurityOptions& options) {
 
 TEST(RankSession, OnlyLearnersReachTheStore) {
   TemporaryFolder folder;
-  const cohort::testing::TestAuthority authority;
+  const TestAuthority authority;
   const auto of = [&](Role role) {
     return Made({.files = authority.Write(folder.path(), role), .roles = {role}});
   };

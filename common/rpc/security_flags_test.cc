@@ -21,7 +21,6 @@ namespace cohort {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::TestAuthority;
 
 // Set for one test.
 class Variables {

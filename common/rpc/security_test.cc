@@ -26,7 +26,6 @@ namespace {
 using ::testing::_;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using testing::TestAuthority;
 
 constexpr absl::Duration kReload = absl::Milliseconds(20);
 constexpr absl::Duration kSoon = absl::Seconds(10);

@@ -81,7 +81,7 @@ TEST_F(ServerHostTest, ServesEveryAddressOfBothFamilies) {
 
 TEST_F(ServerHostTest, DialsItselfThroughTls) {
   const TemporaryFolder folder;
-  const testing::TestAuthority authority;
+  const TestAuthority authority;
   COHORT_ASSERT_OK_AND_ASSIGN(
       auto security, Security::Create({.files = authority.Write(folder.path(), Role::kLearner),
                                        .roles = {Role::kLearner}}));

@@ -17,7 +17,7 @@
 #include "common/rpc/certificates.h"
 #include "common/rpc/security.h"
 
-namespace cohort::testing {
+namespace cohort {
 
 // An authority with a key of its own. Not thread-safe.
 class TestAuthority {
@@ -115,4 +115,4 @@ class TestAuthority {
   const Certificate certificate_;
 };
 
-}  // namespace cohort::testing
+}  // namespace cohort

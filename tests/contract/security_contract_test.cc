@@ -20,7 +20,6 @@ namespace cohort {
 namespace {
 
 using ::testing::HasSubstr;
-using testing::TestAuthority;
 using Sessions = RawClient<v1::WorkerMessage, v1::LearnerMessage>;
 using Weights = RawClient<v1::WeightRequest, v1::WeightReply>;
 
