@@ -5,9 +5,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "common/base/process.h"
+#include "common/supervise/init.h"
 #include "services/cli/commands.h"
 #include "services/cli/vectors.h"
 
@@ -399,6 +401,7 @@ int Main(int argc, char** argv) {
 }  // namespace cohort
 
 int main(int argc, char** argv) {
+  if (const std::optional<int> code = cohort::ActAsInit()) return *code;
   cohort::EnsurePassiveOpenMp(argv);
   return cohort::Main(argc, argv);
 }
