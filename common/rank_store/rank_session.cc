@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -89,6 +90,8 @@ absl::Status RankSession::Join(absl::Time deadline) {
   request.set_run_hash(options_.run_hash);
   request.set_host(HostName());
   request.set_pid(static_cast<uint32_t>(getpid()));
+  std::random_device random;
+  request.set_process(uint64_t{random()} << 32 | random());
   const absl::Time start = absl::Now();
   Notice notice(options_.waits_for);
   while (true) {

@@ -97,7 +97,7 @@ absl::Status RankStore::CheckJoin(const v1::StoreJoin& request, absl::Time now) 
 // Whether the rank's place is free. The same process may ask again: the answer may have been lost.
 absl::Status RankStore::CheckPlace(const v1::StoreJoin& request, absl::Time now) {
   const Rank& there = ranks_[static_cast<size_t>(request.rank())];
-  const bool same = there.host == Printable(request.host()) && there.pid == request.pid();
+  const bool same = there.process == request.process();
   const bool alive =
       there.broken == absl::InfiniteFuture() && now - there.heard <= options_.silence;
   if (Lives(there) && !same && alive) {
@@ -115,23 +115,37 @@ absl::Status RankStore::CheckPlace(const v1::StoreJoin& request, absl::Time now)
 absl::StatusOr<v1::StoreJoined> RankStore::Join(const v1::StoreJoin& request) {
   Ready ready;
   v1::StoreJoined joined;
+  absl::Status refused;
   {
     absl::MutexLock lock(&mu_);
     const absl::Time now = options_.clock->Now();
-    COHORT_RETURN_IF_ERROR(CheckJoin(request, now));
-    Rank& rank = ranks_[static_cast<size_t>(request.rank())];
-    rank = Rank();
-    rank.generation = base_ + ++joins_;
-    rank.host = Printable(request.host());
-    rank.pid = request.pid();
-    rank.doing = "the start";
-    rank.heard = now;
-    joined.set_generation(rank.generation);
-    complete_ = complete_ || Absent().empty();
-    AnswerBeats(&ready);
+    if (const absl::Status checked = CheckJoin(request, now); !checked.ok()) {
+      // Whoever has a successor does not come back.
+      const bool replaced = absl::IsUnavailable(checked) && aborted_.empty() &&
+                            Lives(ranks_[static_cast<size_t>(request.rank())]);
+      if (replaced) Lose(request.rank(), now, &ready);
+      refused = checked;
+    } else {
+      joined.set_generation(Place(request, now));
+      complete_ = complete_ || Absent().empty();
+      AnswerBeats(&ready);
+    }
   }
   CallAll(ready);
+  if (!refused.ok()) return refused;
   return joined;
+}
+
+uint64_t RankStore::Place(const v1::StoreJoin& request, absl::Time now) {
+  Rank& rank = ranks_[static_cast<size_t>(request.rank())];
+  rank = Rank();
+  rank.generation = base_ + ++joins_;
+  rank.host = Printable(request.host());
+  rank.pid = request.pid();
+  rank.process = request.process();
+  rank.doing = "the start";
+  rank.heard = now;
+  return rank.generation;
 }
 
 absl::Status RankStore::Admit(uint64_t generation) const {

@@ -96,6 +96,7 @@ class RankStore {
     bool named = false;       // as silent, in the log
     std::string host;
     uint32_t pid = 0;
+    uint64_t process = 0;
     std::string doing;
     absl::Time heard;
     absl::Time broken = absl::InfiniteFuture();  // since then without a connection
@@ -118,6 +119,7 @@ class RankStore {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckPlace(const v1::StoreJoin& request, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  uint64_t Place(const v1::StoreJoin& request, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Admit(uint64_t generation) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Put(const std::string& key, const std::string& value, Ready* ready)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -25,14 +25,15 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-v1::StoreJoin JoinOf(int rank, int world = 3, uint32_t pid = 0) {
+v1::StoreJoin JoinOf(int rank, int world = 3, uint64_t process = 0) {
   v1::StoreJoin join;
   join.set_protocol_version(kRankProtocol);
   join.set_rank(rank);
   join.set_world(world);
   join.set_run_hash("run");
   join.set_host("node");
-  join.set_pid(pid == 0 ? static_cast<uint32_t>(100 + rank) : pid);
+  join.set_pid(static_cast<uint32_t>(100 + rank));
+  join.set_process(process == 0 ? static_cast<uint64_t>(1000 + rank) : process);
   return join;
 }
 
@@ -264,6 +265,16 @@ TEST_F(RankStoreTest, ABrokenConnectionEndsTheRunUnlessTheRankComesAgain) {
   Pass(absl::Seconds(4), {0, 2});
   EXPECT_THAT(Beat(2).aborted(),
               HasSubstr("rank 1 at node pid 101 went away, last in all-reduce of gradients"));
+}
+
+TEST_F(RankStoreTest, ASuccessorOfASilentRankEndsTheMeetingThatItCannotJoin) {
+  MeetAll();
+  COHORT_EXPECT_OK(store_->Join(JoinOf(1)));  // the answer of before was lost
+  Pass(absl::Seconds(12), {0, 2});            // its node is gone, and nothing says so
+  EXPECT_FALSE(store_->aborted());
+  EXPECT_THAT(store_->Join(JoinOf(1, 3, 999)),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("must end first")));
+  EXPECT_THAT(Beat(0).aborted(), HasSubstr("rank 1 at node pid 101 went away"));
 }
 
 TEST_F(RankStoreTest, AGoodbyeIsNoLossAndAnAbortReachesWhoWaits) {
