@@ -197,6 +197,7 @@ void FetchAll(benchmark::State& state) {
   const auto security = MakeSecurity(tls, Role::kLearner);
   WeightService service({.security = security}, &store);
   auto host = ServerHost::Start({.services = {service.grpc_service()}, .security = security});
+  double wire = 0;
   for (auto _ : state) {
     WeightFollower follower({.learner = (*host)->address(),
                              .worker_id = "w",
@@ -205,9 +206,11 @@ void FetchAll(benchmark::State& state) {
     follower.Start();
     if (!follower.WaitReady(0, Deadline()).ok()) return state.SkipWithError("not delivered");
     state.PauseTiming();
+    wire = static_cast<double>(follower.bytes_received());
     follower.Stop();
     state.ResumeTiming();
   }
+  state.counters["wire_MB"] = wire / 1e6;
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * store.bytes_of_newest());
   service.Shutdown();
 }

@@ -138,7 +138,7 @@ absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(const HostPort& where
 
 Acceptor::~Acceptor() {
   Stop();
-  for (const int fd : {listener_, wake_, spare_}) {
+  for (const int fd : {wake_, spare_}) {
     if (fd >= 0) close(fd);
   }
 }
@@ -160,6 +160,7 @@ void Acceptor::Stop() {
     COHORT_LOG(ERROR) << "waking the thread that accepts: " << std::strerror(errno);
   }
   if (thread_.joinable()) thread_.join();
+  if (const int listener = listener_.exchange(-1); listener >= 0) close(listener);
 }
 
 void Acceptor::Run() {

@@ -36,7 +36,7 @@ class Acceptor {
   int port() const { return port_; }
   // Accepts on a thread of its own; `hand_over` owns what it is given. Once.
   void Start(HandOver hand_over);
-  // Accepts nothing more. Idempotent.
+  // Accepts nothing more: whoever dials the port is refused at once. Idempotent.
   void Stop();
 
  private:
@@ -46,8 +46,8 @@ class Acceptor {
   void AcceptFailed(int error);
   bool MakeRoom();
 
-  const int listener_;
-  const int wake_;  // eventfd: Stop writes to it
+  std::atomic<int> listener_;  // -1: stopped
+  const int wake_;             // eventfd: Stop writes to it
   const int port_;
   int spare_ = -1;  // given up for a moment to close a connection that cannot be kept
   HandOver hand_over_;

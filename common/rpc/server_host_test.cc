@@ -114,6 +114,15 @@ TEST_F(ServerHostTest, APeerThatSaysNothingIsCutOff) {
   close(fd);
 }
 
+TEST_F(ServerHostTest, AfterItsEndThePortIsFreeAndRefusesAtOnce) {
+  Start("127.0.0.1:0");
+  const std::string address = host_->address();
+  host_->Shutdown(absl::Seconds(1));
+  EXPECT_EQ(Connect(port()), -1);
+  EchoService other;
+  COHORT_EXPECT_OK(ServerHost::Start({.listen = address, .services = {&other}}).status());
+}
+
 // Descriptors are used up, by connections that say nothing, from both ends.
 TEST_F(ServerHostTest, HearsAgainAfterDescriptorsHadRunOut) {
   Start("127.0.0.1:0");
