@@ -10,6 +10,7 @@ Exit status: 0 when every scenario passed or was skipped, 1 when one failed.
 import argparse
 import contextlib
 import pathlib
+import signal
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ import traceback
 
 import scenarios
 import storage
-from k8s import Cluster, Failed, Skipped
+from k8s import Cluster, Failed, Skipped, wait_until
 from release import Settings
 
 
@@ -47,15 +48,25 @@ def run_scenario(name, settings, logs, keep):
     result = Result(name, outcome, time.monotonic() - start, numbers)
     print(result.line(), flush=True)
     if not (keep and outcome == "failed"):
-        clean(cluster)
+        clean(cluster.leave_namespace)
     return result
 
 
-def clean(cluster):
+def clean(function):
     try:
-        cluster.delete_namespace()
+        function()
     except Failed as failure:
         print(f"could not clean up: {failure}", file=sys.stderr, flush=True)
+
+
+def wait_for_namespaces():
+    """Those that are being deleted; one that --keep leaves stays."""
+
+    def ending():
+        return [item["metadata"]["name"] for item in Cluster().items("namespaces", "cohort.dev/e2e=true")
+                if "deletionTimestamp" in item["metadata"]]
+
+    wait_until(180, "the scenarios' namespaces to be gone", lambda: not ending())
 
 
 def one_line(failure):
@@ -87,6 +98,7 @@ def arguments():
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was made is removed
     args = arguments()
     if args.list:
         for name, function in scenarios.ALL.items():
@@ -99,7 +111,9 @@ def main():
         if not storage.has_default_class():
             print("the cluster has no default StorageClass: volumes are folders of one node", file=sys.stderr)
             stack.enter_context(storage.NodeFolders(settings.image("cli"), settings.pull_policy))
+        stack.enter_context(settings.at_end)
         results = [run_scenario(name, settings, logs, args.keep) for name in args.scenarios or scenarios.ALL]
+        clean(wait_for_namespaces)
     print_table(results, time.monotonic() - start)
     return 1 if any(result.outcome == "failed" for result in results) else 0
 

@@ -102,6 +102,11 @@ class Cluster:
     def delete_namespace(self):
         run(["kubectl", "delete", "namespace", self.namespace, "--ignore-not-found", "--wait=true"], timeout=180)
 
+    def leave_namespace(self):
+        """Starts its deletion and waits until its pods are gone, so that the next scenario has the nodes to itself."""
+        run(["kubectl", "delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false"])
+        wait_until(120, f"the pods of {self.namespace} to be gone", lambda: not self.items("pods"))
+
     def run_pod(self, name, image, command, *, claim=None, seconds=120, pull_policy="IfNotPresent"):
         """Runs a one-off pod to its end and returns its output. `claim` is mounted at /run/cohort."""
         pod = one_off_pod(name, image, command, claim, pull_policy)
@@ -126,6 +131,7 @@ class Cluster:
         (folder / "describe.txt").write_text(self.kubectl("describe", "pods,jobs,deployments,pvc", check=False)[1])
         (folder / "events.txt").write_text(
             self.kubectl("get", "events", "--sort-by=.lastTimestamp", check=False)[1])
+        (folder / "nodes.txt").write_text(run(["kubectl", "describe", "nodes"], check=False)[1])
         for pod in self.items("pods"):
             name = pod["metadata"]["name"]
             for previous in ([], ["--previous"]):

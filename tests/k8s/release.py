@@ -1,5 +1,6 @@
 """One release of the chart in one namespace: install, upgrade, ask, look into its run folder."""
 
+import contextlib
 import copy
 import json
 import os
@@ -23,6 +24,7 @@ class Settings:
     def __init__(self, registry, tag, pull_policy, helm, helm4):
         self.registry, self.tag, self.pull_policy = registry, tag, pull_policy
         self.helm, self.helm4 = helm, helm4
+        self.at_end = contextlib.ExitStack()  # what is undone when all scenarios are done
 
     @staticmethod
     def from_environment():
