@@ -132,6 +132,7 @@ class RecipesTrain : public testing::TestWithParam<std::string> {
     worker.config_path = recipe;
     worker.overrides = Overrides(recipe);
     worker.learner = Address(folder, ended);
+    worker.security.secret_file = absl::StrCat(folder, "/secret");
     const absl::Status sampled =
         worker.learner.empty() ? absl::OkStatus() : RunWorker(worker, stop_);
     thread.join();
