@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/landlock.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
@@ -18,6 +19,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -25,6 +27,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/rewards/sandbox_child.h"
 
@@ -290,7 +293,39 @@ class RunningChild {
   rusage usage_ = {};
 };
 
+bool KernelHasLandlock() {
+  return syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
+}
+
+void SayOnceWhatIsMissing(bool own_namespaces) {
+  static std::once_flag said;
+  std::call_once(said, [own_namespaces] {
+    const std::string missing = MissingIsolation(own_namespaces, KernelHasLandlock());
+    if (!missing.empty()) COHORT_LOG(WARNING) << missing;
+  });
+}
+
 }  // namespace
+
+std::string MissingIsolation(bool own_namespaces, bool landlock) {
+  if (own_namespaces && landlock) return "";
+  std::string text = "sandbox of code rewards: not isolated here:";
+  if (!own_namespaces) {
+    absl::StrAppend(&text,
+                    " processes (a program sees those of this host or container, and the limit on "
+                    "processes counts all of its user: the kernel or the container's runtime "
+                    "refuses namespaces)");
+  }
+  if (!landlock) {
+    absl::StrAppend(&text, own_namespaces ? "" : ";",
+                    " files (a program may write wherever its user may: the kernel has no "
+                    "Landlock)");
+  }
+  return absl::StrCat(text,
+                      ". Sockets, signals to others and the limits on time, memory and output hold "
+                      "all the same; run workers whose answers you do not trust on nodes of their "
+                      "own");
+}
 
 absl::Duration SandboxBound(absl::Duration seconds) { return seconds * 5 + absl::Seconds(10); }
 
@@ -326,6 +361,7 @@ absl::StatusOr<SandboxResult> RunInSandbox(const SandboxProgram& program) {
   const pid_t pid = CloneChild(&setup);
   if (pid < 0) return ErrnoStatus(errno, "sandbox: starting a process");
   RunningChild child(program, pid);
+  SayOnceWhatIsMissing(setup.own_processes);
   output.write.Reset();
   errors.write.Reset();
   report.write.Reset();

@@ -53,6 +53,10 @@ struct SandboxResult {
 // other threads may hold any lock.
 absl::StatusOr<SandboxResult> RunInSandbox(const SandboxProgram& program);
 
+// What RunInSandbox logs once where the kernel or the container's runtime leaves layers out: what
+// programs can therefore do, and what mends it. Empty: nothing is left out.
+std::string MissingIsolation(bool own_namespaces, bool landlock);
+
 // The longest that RunInSandbox takes.
 absl::Duration SandboxBound(absl::Duration seconds);
 

@@ -48,6 +48,14 @@ TEST(SandboxTest, AProgramGetsItsInputAndItsOutputComesBack) {
   EXPECT_EQ(result.errors, "oops\n");
 }
 
+TEST(SandboxTest, WhatIsNotIsolatedIsNamed) {
+  EXPECT_EQ(MissingIsolation(true, true), "");
+  EXPECT_THAT(MissingIsolation(false, true), HasSubstr("refuses namespaces"));
+  EXPECT_THAT(MissingIsolation(false, true), testing::Not(HasSubstr("Landlock")));
+  EXPECT_THAT(MissingIsolation(true, false), HasSubstr("no Landlock"));
+  EXPECT_THAT(MissingIsolation(false, false), HasSubstr("; files"));
+}
+
 TEST(SandboxTest, AProgramThatDoesNotStartIsAnError) {
   const TemporaryFolder folder;
   SandboxProgram program;
