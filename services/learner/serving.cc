@@ -1,5 +1,7 @@
 #include "services/learner/serving.h"
 
+#include <unistd.h>
+
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -159,8 +161,17 @@ absl::Status LearnerServing::Start() {
       args_.address_file.empty() ? parts_->OutPath(metric::kAddressFile) : args_.address_file;
   COHORT_LOG(INFO) << "listening on " << server_->address() << ", http://"
                    << parts_->http->address() << "; waiting for workers (cohort-rollout --learner "
-                   << server_->address() << ")";
+                   << server_->address() << SecretFlag() << ")";
   return WriteFileAtomic(file, server_->address() + "\n");
+}
+
+// What a worker on this machine needs beside the address, where there are no certificates.
+std::string LearnerServing::SecretFlag() const {
+  const std::string file = args_.security.secret_file.empty() ? parts_->OutPath(metric::kSecretFile)
+                                                              : args_.security.secret_file;
+  const bool by_secret =
+      parts_->security != nullptr && !parts_->security->tls() && access(file.c_str(), F_OK) == 0;
+  return by_secret ? absl::StrCat(" --secret-file ", file) : "";
 }
 
 HttpCallbacks LearnerServing::Pages() {

@@ -65,6 +65,7 @@ class LearnerServing {
   void FillStatus(v1::StatusReply* reply) const;
   std::string StatusJson() const;
   std::string StatusPage() const;
+  std::string SecretFlag() const;
   HttpCallbacks Pages();
   absl::Status Ready();
   int64_t WeightBytes() const;
