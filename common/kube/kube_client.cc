@@ -98,7 +98,9 @@ absl::Status KubeClient::Patch(const std::string& path, const nlohmann::json& pa
 
 absl::StatusOr<std::string> KubeClient::Call(const std::string& method, const std::string& path,
                                              const std::string& body) const {
-  COHORT_ASSIGN_OR_RETURN(const std::string token, ReadFile(options_.token_file));
+  const absl::StatusOr<std::string> token = ReadFile(options_.token_file);
+  // Not as it is: NotFound is the API's word for an object that is not there.
+  if (!token.ok()) return absl::UnavailableError(token.status().message());
   const absl::Time deadline = absl::Now() + options_.timeout;
   httplib::SSLClient client(host_, port_);
   client.set_ca_cert_path(options_.ca_file.c_str());
@@ -109,7 +111,7 @@ absl::StatusOr<std::string> KubeClient::Call(const std::string& method, const st
   httplib::Request request;
   request.method = method;
   request.path = path;
-  request.headers = {{"Authorization", absl::StrCat("Bearer ", absl::StripAsciiWhitespace(token))},
+  request.headers = {{"Authorization", absl::StrCat("Bearer ", absl::StripAsciiWhitespace(*token))},
                      {"Accept", "application/json"}};
   if (!body.empty()) {
     request.headers.emplace("Content-Type", "application/merge-patch+json");

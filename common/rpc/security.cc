@@ -500,8 +500,13 @@ absl::StatusOr<std::string> EnsureSecretFile(const std::string& path) {
   const std::string beside =
       absl::StrCat(path, ".", absl::BytesToHexString(RandomBytes(kSecretBytes / 4)));
   COHORT_RETURN_IF_ERROR(WriteAll(beside, secret + "\n"));
-  const bool made = link(beside.c_str(), path.c_str()) == 0;
-  const int error = errno;
+  bool made = link(beside.c_str(), path.c_str()) == 0;
+  int error = made ? 0 : errno;
+  if (error == EPERM || error == EOPNOTSUPP || error == ENOSYS) {
+    // A file system without hard links: whoever renames last wins, and rank 0 alone makes it.
+    made = rename(beside.c_str(), path.c_str()) == 0;
+    error = errno;
+  }
   unlink(beside.c_str());
   if (made || error == EEXIST) return ReadSecretFile(path);
   return ErrnoStatus(error, absl::StrCat("cannot create ", path));

@@ -32,7 +32,8 @@ bool IsWeights(const std::string& name) {
   return absl::EndsWith(name, ".safetensors") || name == "model.safetensors.index.json";
 }
 
-absl::StatusOr<ListedFile> HashFile(const std::string& folder, const std::string& path) {
+absl::StatusOr<ListedFile> HashFile(const std::string& folder, const std::string& path,
+                                    const StopToken& stop) {
   ListedFile listed;
   listed.path = path;
   listed.file.set_folder(folder);
@@ -42,6 +43,7 @@ absl::StatusOr<ListedFile> HashFile(const std::string& folder, const std::string
   Sha256 sha;
   std::string buffer(kBufferBytes, '\0');
   for (uint64_t offset = 0; offset < listed.stamp.size;) {
+    if (stop.stopped()) return absl::CancelledError("stopped");
     COHORT_ASSIGN_OR_RETURN(const size_t got, handle.ReadAt(offset, buffer.data(), buffer.size()));
     if (got == 0) return absl::DataLossError(absl::StrCat(path, " became shorter while read"));
     sha.Update(buffer.data(), got);
@@ -66,7 +68,7 @@ absl::StatusOr<std::vector<std::string>> WeightFiles(const std::string& path) {
 }
 
 absl::Status AddModel(const std::string& folder, const std::string& path, bool with_weights,
-                      std::vector<ListedFile>* out) {
+                      const StopToken& stop, std::vector<ListedFile>* out) {
   std::vector<std::string> names(std::begin(kNecessary), std::end(kNecessary));
   for (const char* name : kOptional) {
     if (std::error_code error; fs::exists(absl::StrCat(path, "/", name), error)) {
@@ -78,7 +80,7 @@ absl::Status AddModel(const std::string& folder, const std::string& path, bool w
     names.insert(names.end(), weights.begin(), weights.end());
   }
   for (const std::string& name : names) {
-    COHORT_ASSIGN_OR_RETURN(ListedFile listed, HashFile(folder, absl::StrCat(path, "/", name)));
+    COHORT_ASSIGN_OR_RETURN(ListedFile listed, HashFile(folder, absl::StrCat(path, "/", name), stop));
     out->push_back(std::move(listed));
   }
   return absl::OkStatus();
@@ -112,17 +114,18 @@ absl::StatusOr<FileStamp> StampOf(int fd, const std::string& path) {
   return stamp;
 }
 
-absl::StatusOr<std::vector<ListedFile>> ListRunFiles(const v1::RunConfig& config) {
+absl::StatusOr<std::vector<ListedFile>> ListRunFiles(const v1::RunConfig& config,
+                                                     const StopToken& stop) {
   std::vector<ListedFile> files;
   COHORT_RETURN_IF_ERROR(
-      NamingField(AddModel(kPolicyFolder, config.model().path(), /*with_weights=*/false, &files),
+      NamingField(AddModel(kPolicyFolder, config.model().path(), /*with_weights=*/false, stop, &files),
                   "model.path"));
   const auto& sources = config.algorithm().reward().sources();
   for (int i = 0; i < sources.size(); ++i) {
     if (sources[i].name() != "reward_model") continue;
     const std::string field = RewardModelFolder(i);
     COHORT_RETURN_IF_ERROR(
-        NamingField(AddModel(field, sources[i].path(), /*with_weights=*/true, &files), field));
+        NamingField(AddModel(field, sources[i].path(), /*with_weights=*/true, stop, &files), field));
   }
   return files;
 }

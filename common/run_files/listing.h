@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "cohort/v1/config.pb.h"
 #include "cohort/v1/files.pb.h"
+#include "common/concurrency/stop_token.h"
 
 namespace cohort {
 
@@ -41,7 +42,9 @@ struct ListedFile {
 };
 
 // Reads and hashes every file, which takes a second per gigabyte or two. Errors name the field and
-// the file: NotFound where a model's folder or one of its necessary files is missing.
-absl::StatusOr<std::vector<ListedFile>> ListRunFiles(const v1::RunConfig& config);
+// the file: NotFound where a model's folder or one of its necessary files is missing; Cancelled:
+// stopped.
+absl::StatusOr<std::vector<ListedFile>> ListRunFiles(const v1::RunConfig& config,
+                                                     const StopToken& stop = StopToken());
 
 }  // namespace cohort

@@ -28,7 +28,9 @@ constexpr int kMaxDamagedReads = 3;
 
 // What another attempt may mend. A full disk (ResourceExhausted) is not.
 bool IsTransient(const absl::Status& status) {
-  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status);
+  // Cancelled: by the learner, which ends or needed the place (our own stop is looked at before).
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) ||
+         absl::IsCancelled(status);
 }
 
 }  // namespace

@@ -60,6 +60,7 @@ class Calls {
     absl::MutexLock lock(&mu_);
     readers_.erase(reader);
   }
+  const StopToken& stop() const { return stop_; }
   bool Post(std::function<void()> task) { return executor_.Post(std::move(task)); }
   void Shutdown();
 
@@ -68,6 +69,7 @@ class Calls {
   absl::Mutex mu_;
   std::set<Reader*> readers_ ABSL_GUARDED_BY(mu_);
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
+  StopToken stop_;
   Executor executor_;
 };
 
@@ -162,6 +164,7 @@ absl::Status Calls::Admit(Reader* reader) {
 }
 
 void Calls::Shutdown() {
+  stop_.Stop();  // the executor waits for what it has begun
   {
     absl::MutexLock lock(&mu_);
     closed_ = true;
@@ -212,8 +215,8 @@ class RunFilesService::Impl final : public v1::RunFiles::CallbackService {
 
   void List() {
     const absl::Time start = absl::Now();
-    absl::StatusOr<std::vector<ListedFile>> files = ListRunFiles(config_);
-    if (!files.ok()) COHORT_LOG(WARNING) << "workers need --config: " << files.status().message();
+    absl::StatusOr<std::vector<ListedFile>> files = ListRunFiles(config_, calls_->stop());
+    if (!files.ok() && !absl::IsCancelled(files.status())) COHORT_LOG(WARNING) << "workers need --config: " << files.status().message();
     COHORT_LOG(DEBUG) << "hashed the workers' files in " << absl::Now() - start;
     absl::MutexLock lock(&mu_);
     if (files.ok()) {

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 bool IsLeftover(const fs::directory_entry& entry) {
   static const std::set<std::string> kHarmless = {metric::kConfigFile, metric::kLogFolder,
                                                   metric::kAddressFile, metric::kTensorBoardFolder,
-                                                  ".lock"};
+                                                  metric::kSecretFile,  ".lock"};
   std::error_code error;
   if (kHarmless.count(entry.path().filename().string()) > 0) return true;
   return fs::is_empty(entry.path(), error) && !error;

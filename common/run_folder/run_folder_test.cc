@@ -47,6 +47,7 @@ TEST_F(RunFolderTest, AFailedStartMayBeRepeated) {
   COHORT_ASSERT_OK(Prepare(Config(), ResumeMode::kNew));
   std::ofstream(out_ + "/logs/learner-0.log") << "no model\n";
   std::ofstream(out_ + "/metrics.jsonl");
+  std::ofstream(out_ + "/secret") << "made before the model is loaded\n";
   COHORT_ASSERT_OK(MakeFolders(out_ + "/checkpoints"));
   COHORT_ASSERT_OK(Prepare(Config({"run.seed=3"}), ResumeMode::kNew));
 }

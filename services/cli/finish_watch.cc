@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/process.h"
 #include "common/base/status_macros.h"
@@ -47,7 +48,7 @@ int RunFinishWatch(const FinishWatchArgs& args) {
   StopSignal stop;
   int signal = 0;
   const absl::Status status = Watch(args, &stop, &signal);
-  if (signal != 0) return 128 + signal;
+  if (signal != 0) return ExitOfSignal(signal);
   return status.ok() ? 0 : Fail("finish-watch", status);
 }
 

@@ -11,9 +11,13 @@
 
 namespace cohort {
 
-// A child's environment: without the certificates of this process.
+// A child's environment: without the certificates of this process, and with the secret even where
+// others are let in without.
 inline std::vector<std::pair<std::string, std::string>> WithoutCertificates() {
-  return {{"COHORT_TLS_CA", ""}, {"COHORT_TLS_CERT", ""}, {"COHORT_TLS_KEY", ""}};
+  return {{"COHORT_TLS_CA", ""},
+          {"COHORT_TLS_CERT", ""},
+          {"COHORT_TLS_KEY", ""},
+          {"COHORT_INSECURE", "0"}};
 }
 
 // InvalidArgument: a configuration for several machines.

@@ -96,20 +96,21 @@ absl::Status RunEvaluation(const LearnerArgs& args, StopSignal* stop) {
   Closing closing;
   StopWatcher watcher(stop, [&](int) { closing.Close(); });
   COHORT_ASSIGN_OR_RETURN(const auto parts, StartEvaluation(args));
-  COHORT_ASSIGN_OR_RETURN(const auto prompts,
-                          PromptMaker::Create(parts->config, parts->tokenizer.get(),
-                                              parts->model->config().max_position_embeddings));
-  COHORT_ASSIGN_OR_RETURN(const std::set<uint64_t> done, ReadOrdinals(args.evaluated));
-  std::vector<PromptItem> items = Wanted(*prompts, done);
+  const auto prompts = PromptMaker::Create(parts->config, parts->tokenizer.get(),
+                                           parts->model->config().max_position_embeddings);
+  if (!prompts.ok()) return BadInput(prompts.status());
+  const absl::StatusOr<std::set<uint64_t>> done = ReadOrdinals(args.evaluated);
+  if (!done.ok()) return BadInput(done.status());
+  std::vector<PromptItem> items = Wanted(**prompts, *done);
   COHORT_ASSIGN_OR_RETURN(GroupFileWriter file, GroupFileWriter::Open(args.evaluate));
   FileGroupLog log(std::move(file));
   COHORT_ASSIGN_OR_RETURN(
       const auto reporter,
       RunReporter::Open(parts->config, parts->out, parts->tokenizer.get(), /*resumed_step=*/-1));
   PhaseTimer timer(metric::kPhaseEval);
-  LearnerServing serving(args, parts.get(), prompts.get(), reporter.get(), &timer, &log);
+  LearnerServing serving(args, parts.get(), prompts->get(), reporter.get(), &timer, &log);
   COHORT_RETURN_IF_ERROR(serving.Publish(0));
-  COHORT_LOG(INFO) << "evaluation: " << items.size() << " prompts to sample, " << done.size()
+  COHORT_LOG(INFO) << "evaluation: " << items.size() << " prompts to sample, " << done->size()
                    << " left out";
   if (items.empty()) return absl::OkStatus();
   serving.dispatcher().BeginEval(std::move(items));

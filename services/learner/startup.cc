@@ -156,6 +156,8 @@ absl::Status MeetOthers(const LearnerArgs& args, LearnerParts* parts) {
   options.run_hash = HashOfFields(parts->semantic);
   options.interface = args.interface.empty() ? learner.interface() : args.interface;
   absl::StatusOr<std::unique_ptr<Collective>> met = MeetRanks(std::move(options), args.store);
+  // A port or a place that is still taken becomes free.
+  if (absl::IsAlreadyExists(met.status())) return met.status();
   if (!met.ok()) return BadInput(met.status());
   parts->collective = *std::move(met);
   return absl::OkStatus();

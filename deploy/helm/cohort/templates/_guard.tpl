@@ -47,7 +47,7 @@
 {{- $key := "cohort.dev/semantic-hash" -}}
 {{- $trained := coalesce (include "cohort.liveAnnotation" (list "batch/v1" "Job" $ns $learner $key)) (include "cohort.liveAnnotation" (list "v1" "ConfigMap" $ns (printf "%s-config" $name) $key)) (include "cohort.liveAnnotation" (list "v1" "PersistentVolumeClaim" $ns (printf "%s-run" $name) $key)) -}}
 {{- if and $trained (ne $trained (include "cohort.semanticHash" .)) (not .Values.acceptConfigChange) -}}
-{{- fail (printf "\n\nconfig: a field that decides what is trained (data, algorithm, critic, process_model, run.seed, model.dtype, model.max_context or the sampling fields of rollout) differs from the one that run %q in namespace %q was started with. A run keeps these for its life: install the new configuration as another release (helm install NEW-NAME ...), or delete the claim %s-run first if its checkpoints are not wanted any more. Only where nothing but the spelling changed: --set acceptConfigChange=true; the learner then compares the fields itself." $name $ns $name) -}}
+{{- fail (printf "\n\nconfig: a field that decides what is trained (data, algorithm, critic, process_model, run.seed, model.dtype, model.max_context or the sampling fields of rollout) differs from the one that run %q in namespace %q was started with. A run keeps these for its life: install the new configuration as another release (helm install NEW-NAME ...), or, where its checkpoints are not wanted any more, uninstall this one, delete the claim of its volume and install it again. Only where nothing but the spelling changed: --set acceptConfigChange=true; the learner then compares the fields itself." $name $ns) -}}
 {{- end -}}
 {{- $job := lookup "batch/v1" "Job" $ns $learner -}}
 {{- if $job -}}
