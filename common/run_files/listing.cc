@@ -80,7 +80,8 @@ absl::Status AddModel(const std::string& folder, const std::string& path, bool w
     names.insert(names.end(), weights.begin(), weights.end());
   }
   for (const std::string& name : names) {
-    COHORT_ASSIGN_OR_RETURN(ListedFile listed, HashFile(folder, absl::StrCat(path, "/", name), stop));
+    COHORT_ASSIGN_OR_RETURN(ListedFile listed,
+                            HashFile(folder, absl::StrCat(path, "/", name), stop));
     out->push_back(std::move(listed));
   }
   return absl::OkStatus();
@@ -117,15 +118,15 @@ absl::StatusOr<FileStamp> StampOf(int fd, const std::string& path) {
 absl::StatusOr<std::vector<ListedFile>> ListRunFiles(const v1::RunConfig& config,
                                                      const StopToken& stop) {
   std::vector<ListedFile> files;
-  COHORT_RETURN_IF_ERROR(
-      NamingField(AddModel(kPolicyFolder, config.model().path(), /*with_weights=*/false, stop, &files),
-                  "model.path"));
+  COHORT_RETURN_IF_ERROR(NamingField(
+      AddModel(kPolicyFolder, config.model().path(), /*with_weights=*/false, stop, &files),
+      "model.path"));
   const auto& sources = config.algorithm().reward().sources();
   for (int i = 0; i < sources.size(); ++i) {
     if (sources[i].name() != "reward_model") continue;
     const std::string field = RewardModelFolder(i);
-    COHORT_RETURN_IF_ERROR(
-        NamingField(AddModel(field, sources[i].path(), /*with_weights=*/true, stop, &files), field));
+    COHORT_RETURN_IF_ERROR(NamingField(
+        AddModel(field, sources[i].path(), /*with_weights=*/true, stop, &files), field));
   }
   return files;
 }

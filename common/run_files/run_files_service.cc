@@ -216,7 +216,8 @@ class RunFilesService::Impl final : public v1::RunFiles::CallbackService {
   void List() {
     const absl::Time start = absl::Now();
     absl::StatusOr<std::vector<ListedFile>> files = ListRunFiles(config_, calls_->stop());
-    if (!files.ok() && !absl::IsCancelled(files.status())) COHORT_LOG(WARNING) << "workers need --config: " << files.status().message();
+    if (!files.ok() && !absl::IsCancelled(files.status()))
+      COHORT_LOG(WARNING) << "workers need --config: " << files.status().message();
     COHORT_LOG(DEBUG) << "hashed the workers' files in " << absl::Now() - start;
     absl::MutexLock lock(&mu_);
     if (files.ok()) {

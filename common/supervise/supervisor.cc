@@ -210,14 +210,15 @@ bool Supervisor::AnyRunning(const std::vector<std::string>& names) const {
                      [this](const std::string& name) { return IsRunning(name); });
 }
 
-bool Supervisor::Stop(const std::vector<std::string>& names, absl::Duration grace,
-                      SignalGate* gate) {
+bool Supervisor::Stop(const std::vector<std::string>& names, absl::Duration grace, SignalGate* gate,
+                      int stops) {
   Signal(names, SIGTERM);
   absl::Time deadline = absl::Now() + grace;
   bool killed = false;
   for (Reap(); AnyRunning(names); Reap()) {
     const absl::Duration left = deadline - absl::Now();
-    const bool at_once = SignalGate::IsStop(gate->Wait(std::min(left, kLook)));
+    if (SignalGate::IsStop(gate->Wait(std::min(left, kLook)))) --stops;
+    const bool at_once = stops <= 0;
     if (left > absl::ZeroDuration() && (killed || !at_once)) continue;
     if (killed) break;
     Signal(names, SIGKILL);

@@ -79,10 +79,12 @@ class Supervisor {
   std::optional<ChildExit> ExitOf(const std::string& name) const;
 
   // SIGTERM to those of `names` that run, then waits until all are gone; after `grace`, or at once
-  // when a stop signal arrives at `gate`, SIGKILL. True when none had to be killed. One that the
-  // kernel does not end within ten seconds of SIGKILL (it hangs in a device or a file system) is
-  // still Running.
-  bool Stop(const std::vector<std::string>& names, absl::Duration grace, SignalGate* gate);
+  // with the stop number `stops` that arrives at `gate` (2 where nobody has asked for the end yet:
+  // the first one asks for what is done already), SIGKILL. True when none had to be killed. One
+  // that the kernel does not end within ten seconds of SIGKILL (it hangs in a device or a file
+  // system) is still Running.
+  bool Stop(const std::vector<std::string>& names, absl::Duration grace, SignalGate* gate,
+            int stops = 1);
 
  private:
   struct Child {

@@ -135,6 +135,15 @@ TEST_F(SupervisorTest, ASecondStopSignalKillsAtOnce) {
   EXPECT_LT(absl::Now() - start, absl::Seconds(60));
 }
 
+TEST_F(SupervisorTest, TheFirstStopDuringAnEndThatNobodyAskedForKillsNobody) {
+  Supervisor supervisor;
+  StartReady(&supervisor, "saver",
+             "trap 'sleep 0.5; echo saved; exit 0' TERM; while :; do sleep 0.01; done");
+  kill(getpid(), SIGINT);
+  EXPECT_TRUE(supervisor.Stop({"saver"}, absl::Seconds(60), &gate_, /*stops=*/2));
+  EXPECT_TRUE(Contains(Path("saver.log"), "saved"));
+}
+
 TEST_F(SupervisorTest, ATerminalsCtrlCReachesOnlyTheParent) {
   Supervisor supervisor;
   StartReady(&supervisor, "child", "exec sleep 600");

@@ -110,7 +110,7 @@ class TrainRun {
   absl::Duration WorkerGrace() const {
     return absl::Seconds(config_.rollout().drain_seconds()) + kWorkerEnd;
   }
-  void StopAll(absl::Duration grace);
+  void StopAll(absl::Duration grace, int stops);
   int StopOnSignal(int signal);
   int Failed(absl::Status status);
   int Complete();
@@ -303,11 +303,11 @@ absl::Status TrainRun::Step() {
 }
 
 // Rank 0 first: it finishes what it does, saves it, ends the other ranks and sends the workers
-// away. `grace` zero: as long as it takes. A second stop ends all at once.
-void TrainRun::StopAll(absl::Duration grace) {
+// away. `grace` zero: as long as it takes. Stop number `stops` ends all at once.
+void TrainRun::StopAll(absl::Duration grace, int stops) {
   const absl::Duration limit =
       grace > absl::ZeroDuration() ? grace + kBeyondGrace : absl::InfiniteDuration();
-  const bool in_order = supervisor_.Stop({"learner-0"}, limit, &gate_);
+  const bool in_order = supervisor_.Stop({"learner-0"}, limit, &gate_, stops);
   if (!in_order)
     view_.Say("the learner was ended at once; what came after its last checkpoint is lost");
   supervisor_.Stop(LearnerNames(), in_order ? kRankGrace : absl::ZeroDuration(), &gate_);
@@ -317,7 +317,7 @@ void TrainRun::StopAll(absl::Duration grace) {
 // Rank 0 decides what became of the run: it may have been done already, or could not save it.
 int TrainRun::StopOnSignal(int signal) {
   view_.Say("stopping (once more: at once)");
-  StopAll(absl::Seconds(config_.run().stop_grace_seconds()));
+  StopAll(absl::Seconds(config_.run().stop_grace_seconds()), /*stops=*/1);
   const std::optional<ChildExit> exit = supervisor_.ExitOf("learner-0");
   if (exit && exit->ok()) return Complete();
   ShowMetrics();
@@ -333,7 +333,7 @@ int TrainRun::StopOnSignal(int signal) {
 
 int TrainRun::Failed(absl::Status status) {
   ShowMetrics();
-  StopAll(kFailureGrace);
+  StopAll(kFailureGrace, /*stops=*/2);
   view_.Done();
   for (const std::string& name : LearnerNames()) {
     const std::optional<ChildExit> exit = supervisor_.ExitOf(name);

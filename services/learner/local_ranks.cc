@@ -117,7 +117,7 @@ class LocalRanks {
   void Fail(const ChildExit& exit) {
     first_ = exit;
     COHORT_LOG(ERROR) << exit.name << " " << exit.Describe() << ": stopping the other ranks";
-    supervisor_.Stop(names_, kFailureGrace, &gate_);
+    supervisor_.Stop(names_, kFailureGrace, &gate_, /*stops=*/2);
   }
 
   // The rank whose exit code is this process's, and the code.
