@@ -351,6 +351,8 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"run.sampled_tokens=-1", "run.sampled_tokens: expected at least 0, found -1"},
         std::pair{"rollout.temperature=-1", "rollout.temperature: expected a number in [0, 100]"},
         std::pair{"rollout.top_p=0", "rollout.top_p: expected a number above 0"},
+        std::pair{"rollout.threads=99999",
+                  "rollout.threads: expected a number in [0, 1024], found 99999"},
         std::pair{"rollout.max_staleness=-1", "rollout.max_staleness: expected at least 0"},
         std::pair{"rollout.group_size=1", "set rollout.group_size to at least 2"},
         std::pair{"learner.prompts_per_step=6 learner.mini_batches=4",

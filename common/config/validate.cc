@@ -21,6 +21,9 @@
 namespace cohort {
 namespace {
 
+// More cores than a host has: what is beyond is a slip that would take the host down.
+constexpr double kMostThreads = 1024;
+
 // Collects every mistake, so that one run of `config check` shows them all.
 class Mistakes {
  public:
@@ -156,7 +159,7 @@ void CheckRollout(const v1::RolloutSection& rollout, Mistakes* out) {
   out->AtLeast("rollout.max_new_tokens", rollout.max_new_tokens(), 1);
   out->AtLeast("rollout.max_staleness", rollout.max_staleness(), 0);
   out->AtLeast("rollout.max_batch_rows", rollout.max_batch_rows(), 1);
-  out->AtLeast("rollout.threads", rollout.threads(), 0);
+  out->Between("rollout.threads", rollout.threads(), 0, kMostThreads);
   out->AtLeast("rollout.credit_megabytes", rollout.credit_megabytes(), 1);
   out->Above("rollout.lease_seconds", rollout.lease_seconds(), 0);
   out->Above("rollout.heartbeat_seconds", rollout.heartbeat_seconds(), 0);
@@ -196,7 +199,7 @@ void CheckLearner(const v1::LearnerSection& learner, Mistakes* out) {
   out->AtLeast("learner.mini_batches", learner.mini_batches(), 1);
   out->AtLeast("learner.epochs", learner.epochs(), 1);
   out->AtLeast("learner.tokens_per_micro_batch", learner.tokens_per_micro_batch(), 1);
-  out->AtLeast("learner.threads", learner.threads(), 0);
+  out->Between("learner.threads", learner.threads(), 0, kMostThreads);
   out->Above("learner.step_timeout_seconds", learner.step_timeout_seconds(), 0);
   if (learner.has_device()) CheckDevice("learner.device", learner.device(), out);
   CheckListen("learner.listen", learner.listen(), out);
@@ -306,7 +309,7 @@ void CheckReward(const v1::RunConfig& config, Mistakes* out) {
   const v1::RewardSection& reward = config.reward();
   CheckRewardSources(config, out);
   out->Above("reward.timeout_seconds", reward.timeout_seconds(), 0);
-  out->AtLeast("reward.threads", reward.threads(), 1);
+  out->Between("reward.threads", reward.threads(), 1, kMostThreads);
   if (RunsCode(config) && reward.code().interpreter().empty()) {
     out->Add(
         "reward.code.interpreter: code_tests runs programs and needs an interpreter, found "

@@ -25,6 +25,9 @@ namespace cohort {
 namespace {
 
 constexpr char kPodIndexVariable[] = "JOB_COMPLETION_INDEX";  // of an Indexed Job of Kubernetes
+// More than hosts have GPUs; what is beyond is a slip that would take the host down.
+constexpr int kMostRanksPerPod = 64;
+constexpr int kMostPods = 1024;
 constexpr absl::Duration kTick = absl::Milliseconds(200);
 constexpr absl::Duration kBeyondGrace = absl::Seconds(5);  // the ranks end themselves by then
 // After the end of one rank that nobody asked for: rank 0 may be writing a checkpoint.
@@ -170,8 +173,12 @@ class LocalRanks {
 }  // namespace
 
 absl::StatusOr<RankPlacement> Place(RankPlacement asked) {
-  if (asked.pods < 1) return BadFlag("--pods", "1 or more", asked.pods);
-  if (asked.ranks_per_pod < 1) return BadFlag("--ranks-per-pod", "1 or more", asked.ranks_per_pod);
+  if (asked.pods < 1 || asked.pods > kMostPods) {
+    return BadFlag("--pods", absl::StrCat("1 to ", kMostPods), asked.pods);
+  }
+  if (asked.ranks_per_pod < 1 || asked.ranks_per_pod > kMostRanksPerPod) {
+    return BadFlag("--ranks-per-pod", absl::StrCat("1 to ", kMostRanksPerPod), asked.ranks_per_pod);
+  }
   const char* index = std::getenv(kPodIndexVariable);
   if (asked.pod_index < 0 && (index == nullptr || asked.pods == 1)) asked.pod_index = 0;
   if (asked.pod_index < 0 && !absl::SimpleAtoi(index, &asked.pod_index)) {

@@ -142,6 +142,8 @@ TEST(Placement, NamesTheFlagThatIsWrong) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--pods")));
   EXPECT_THAT(Place(PlacementOf(1, 0, 0)).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--ranks-per-pod")));
+  EXPECT_THAT(Place(PlacementOf(1, 0, 100000)).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("expected 1 to 64")));
   EXPECT_THAT(Place(PlacementOf(2, 2, 1)).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("--pod-index")));
 }
