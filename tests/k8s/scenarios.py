@@ -88,13 +88,13 @@ def scale(cluster, settings):
                             "checkpoint": {"every_steps": 0}})
     release.install(config, paced(160))
     release.wait_step(2)
-    rates = {1: samples_per_second(release, 20, 8)}
+    rates = {1: samples_per_second(release, 15, 8)}
     release.scale(2)
     release.wait_serving(2, 30)
-    rates[2] = samples_per_second(release, 20, 8)
+    rates[2] = samples_per_second(release, 15, 8)
     release.scale(4)
     seconds = release.wait_serving(4, 20)
-    rates[4] = samples_per_second(release, 20, 8)
+    rates[4] = samples_per_second(release, 15, 8)
     check_ledger(release.status())
     shares = {count: rates[count] / (count * rates[1]) for count in (2, 4)}
     numbers = (f"4 serving after {seconds:.0f} s; samples/s " + ", ".join(f"{rates[n]:.1f}" for n in (1, 2, 4)) +
@@ -161,7 +161,7 @@ def finish_and_check(release, steps, seconds=240):
 def worker_killed(cluster, settings):
     """A worker's pod deleted by force costs no prompt."""
     release = Release(cluster, settings)
-    release.install(tiny(40), paced(200, replicas=2))
+    release.install(tiny(30), paced(200, replicas=2))
     release.wait_serving(2, 60)
     release.wait_step(5)
     victim = release.pods("rollout")[0]["metadata"]["name"]
@@ -169,26 +169,26 @@ def worker_killed(cluster, settings):
     release.wait_step(15)
     release.wait_serving(2, 60)
     check_ledger(release.status())
-    return finish_and_check(release, 40)
+    return finish_and_check(release, 30)
 
 
 @scenario
 def learner_killed(cluster, settings):
     """The learner's pod deleted by force: the run continues from its volume."""
     release = Release(cluster, settings)
-    release.install(tiny(40), paced(200, replicas=2))
-    release.wait_step(12)
+    release.install(tiny(30), paced(200, replicas=2))
+    release.wait_step(8)
     seconds = replace_learner(
         release, lambda pod: cluster.kubectl("delete", "pod", pod, "--force", "--grace-period=0"))
-    return f"next step after {seconds:.0f} s; " + finish_and_check(release, 40)
+    return f"next step after {seconds:.0f} s; " + finish_and_check(release, 30)
 
 
 @scenario
 def learner_drained(cluster, settings):
     """kubectl drain of the learner's node: it saves, leaves, and the run continues elsewhere."""
     release = Release(cluster, settings)
-    release.install(tiny(40), paced(200, replicas=2))
-    step = release.wait_step(12)
+    release.install(tiny(30), paced(200, replicas=2))
+    step = release.wait_step(8)
 
     def drain_node(pod):
         node = cluster.out("get", "pod", pod, "-o", "jsonpath={.spec.nodeName}").strip()
@@ -201,9 +201,9 @@ def learner_drained(cluster, settings):
 
     seconds = replace_learner(release, drain_node)
     failed = release.job()["status"].get("failed", 0)
-    numbers = finish_and_check(release, 40)
+    numbers = finish_and_check(release, 30)
     steps = [record["step"] for record in trained_steps(release.read_volume("metrics.jsonl"))]
-    require(len(steps) == len(set(steps)) and step >= 12, "a step was repeated although the learner could save")
+    require(len(steps) == len(set(steps)) and step >= 8, "a step was repeated although the learner could save")
     return f"next step after {seconds:.0f} s, counted failures {failed}; {numbers}"
 
 
@@ -289,7 +289,7 @@ def rank_killed(cluster, settings):
     """One of four ranks killed: the others end too, both pods come back and the run continues."""
     offer_gpus(settings)
     release = Release(cluster, settings)
-    release.install(tiny(40), merged(ranks(2, 2), paced(400)))
+    release.install(tiny(30), merged(ranks(2, 2), paced(400)))
     step = release.wait_step(7)
     start = time.monotonic()
     kill = ("for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q -- '--local-rank=1'; "
@@ -297,7 +297,7 @@ def rank_killed(cluster, settings):
     release.exec(release.learner_pod(release.peers), "sh", "-c", kill)
     wait_until(180, "a step after the rank's end", lambda: release.step() > step + 3)
     seconds = time.monotonic() - start
-    return f"training again after {seconds:.0f} s; " + finish_and_check(release, 40)
+    return f"training again after {seconds:.0f} s; " + finish_and_check(release, 30)
 
 
 # ---- upgrades ----

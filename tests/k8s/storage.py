@@ -1,15 +1,17 @@
-"""A default StorageClass for clusters that have none: volumes are folders of one node, made on demand.
+"""A default StorageClass for clusters that have none: volumes are folders of one node.
 
 Only scripts/k8s-e2e uses it. A cluster with a default StorageClass is left as it is.
 """
 
 import threading
+import uuid
 
 from k8s import Cluster, Failed, run, wait_until
 
 CLASS = "cohort-e2e"
 NAMESPACE = "cohort-e2e-storage"
 FOLDER = "/var/tmp/cohort-e2e"
+FREE_VOLUMES = 4  # more than one scenario claims at once
 DEFAULT = "storageclass.kubernetes.io/is-default-class"
 
 
@@ -20,8 +22,12 @@ def has_default_class():
                for item in classes)
 
 
+def volumes():
+    return [volume for volume in Cluster().get("pv")["items"] if volume["spec"].get("storageClassName") == CLASS]
+
+
 class NodeFolders:
-    """Serves claims of its class until it is closed: `with NodeFolders(image, pull_policy): ...`
+    """Has volumes for claims of its class until it is closed: `with NodeFolders(image, pull_policy): ...`
 
     A pod (the keeper) makes the folders, because a volume of type hostPath is not given to a pod's group.
     """
@@ -35,22 +41,24 @@ class NodeFolders:
 
     def __enter__(self):
         self._cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", timeout=120)
+        run(["kubectl", "delete", "storageclass", CLASS, "--ignore-not-found"])
         Cluster().apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
             {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "kubernetes.io/no-provisioner",
-             "metadata": {"name": CLASS, "annotations": {DEFAULT: "true"}}, "volumeBindingMode": "Immediate"})
+             "metadata": {"name": CLASS, "annotations": {DEFAULT: "true"}}, "volumeBindingMode": "WaitForFirstConsumer"})
         wait_until(30, "the service account of the storage keeper",
                    lambda: self._cluster.exists("serviceaccount", "default"))
         self._cluster.apply(self._keeper())
         wait_until(60, "the storage keeper to run", lambda: self._cluster.phase("keeper") == "Running")
         self._node = self._cluster.out("get", "pod", "keeper", "-o", "jsonpath={.spec.nodeName}").strip()
+        self._top_up()
         self._thread.start()
         return self
 
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join(60)
-        self._remove_released()
+        self._remove(volume for volume in volumes() if volume["status"].get("phase") != "Bound")
         self._cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false", check=False)
         run(["kubectl", "delete", "storageclass", CLASS], check=False)
 
@@ -65,34 +73,32 @@ class NodeFolders:
     def _serve(self):
         while not self._stop.wait(1):
             try:
-                self._bind_pending()
                 self._remove_released()
+                self._top_up()
             except Failed:
                 continue  # the next round tries again; a claim that stays pending fails its scenario by name
 
-    def _bind_pending(self):
-        for claim in Cluster().get("persistentvolumeclaims", "-A")["items"]:
-            if claim["spec"].get("storageClassName") == CLASS and claim["status"]["phase"] == "Pending":
-                self._make_volume(claim)
+    def _top_up(self):
+        """Volumes wait for claims, not the other way round: a pod is then scheduled at its first try."""
+        free = [volume for volume in volumes() if volume["status"].get("phase") in (None, "Pending", "Available")]
+        for _ in range(FREE_VOLUMES - len(free)):
+            self._make_volume("cohort-e2e-" + uuid.uuid4().hex[:8])
 
-    def _make_volume(self, claim):
-        name = "cohort-e2e-" + claim["metadata"]["uid"]
-        if Cluster().exists("pv", name):
-            return
+    def _make_volume(self, name):
         self._cluster.kubectl("exec", "keeper", "--", "mkdir", "-p", "-m", "777", f"/data/{name}")
-        reference = {key: claim["metadata"][key] for key in ("name", "namespace", "uid")}
         on_node = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [self._node]}]}
         Cluster().apply({
             "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
-            "spec": {"capacity": claim["spec"]["resources"]["requests"], "accessModes": claim["spec"]["accessModes"],
+            "spec": {"capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"],
                      "persistentVolumeReclaimPolicy": "Retain", "storageClassName": CLASS,
-                     "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **reference},
                      "hostPath": {"path": f"{FOLDER}/{name}", "type": "DirectoryOrCreate"},
                      "nodeAffinity": {"required": {"nodeSelectorTerms": [on_node]}}}})
 
     def _remove_released(self):
-        for volume in Cluster().get("pv")["items"]:
+        self._remove(volume for volume in volumes() if volume["status"].get("phase") == "Released")
+
+    def _remove(self, unused):
+        for volume in unused:
             name = volume["metadata"]["name"]
-            if volume["spec"].get("storageClassName") == CLASS and volume["status"].get("phase") == "Released":
-                self._cluster.kubectl("exec", "keeper", "--", "rm", "-rf", f"/data/{name}", check=False)
-                run(["kubectl", "delete", "pv", name, "--wait=false"], check=False)
+            self._cluster.kubectl("exec", "keeper", "--", "rm", "-rf", f"/data/{name}", check=False)
+            run(["kubectl", "delete", "pv", name, "--wait=false"], check=False)
