@@ -168,9 +168,27 @@ absl::Status WriteContent(archive* tar, const Member& member) {
 
 // ---- the command ----
 
+// A device, a pipe or a link is written to; renaming a file over it would take its place.
+bool IsWrittenInPlace(const std::string& path) {
+  struct stat status;
+  return lstat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+absl::StatusOr<ExportTotals> WriteTarInPlace(const CheckpointChoice& checkpoint, bool all,
+                                             const std::string& path) {
+  const int fd = open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC);
+  if (fd < 0) return ErrnoStatus(errno, absl::StrCat("cannot write ", path));
+  absl::StatusOr<ExportTotals> totals = WriteTar(checkpoint, all, fd);
+  if (close(fd) != 0 && totals.ok()) {
+    totals = ErrnoStatus(errno, absl::StrCat("cannot write ", path));
+  }
+  return totals;
+}
+
 // A file that is there as a whole or not at all.
 absl::StatusOr<ExportTotals> WriteTarFile(const CheckpointChoice& checkpoint, bool all,
                                           const std::string& path) {
+  if (IsWrittenInPlace(path)) return WriteTarInPlace(checkpoint, all, path);
   const std::string partial = path + ".partial";
   const int fd = open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return ErrnoStatus(errno, absl::StrCat("cannot write ", partial));

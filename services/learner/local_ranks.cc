@@ -28,6 +28,7 @@ constexpr char kPodIndexVariable[] = "JOB_COMPLETION_INDEX";  // of an Indexed J
 // More than hosts have GPUs; what is beyond is a slip that would take the host down.
 constexpr int kMostRanksPerPod = 64;
 constexpr int kMostPods = 1024;
+constexpr absl::Duration kRankGrace = absl::Seconds(20);  // once rank 0 has ended
 constexpr absl::Duration kTick = absl::Milliseconds(200);
 constexpr absl::Duration kBeyondGrace = absl::Seconds(5);  // the ranks end themselves by then
 // After the end of one rank that nobody asked for: rank 0 may be writing a checkpoint.
@@ -108,13 +109,19 @@ class LocalRanks {
     return std::max(1, UsableCpus() / options_.placement.ranks_per_pod);
   }
 
-  // All of them: rank 0, which decides, may be in another pod, and theirs tell it.
+  // Rank 0 decides, and once it has saved and ended the others get a bounded time: one may hang.
+  // Where rank 0 is in another pod, the ranks here tell it.
   void Stop(int signal) {
     signal_ = signal;
     const absl::Duration limit = options_.grace > absl::ZeroDuration()
                                      ? options_.grace + kBeyondGrace
                                      : absl::InfiniteDuration();
-    supervisor_.Stop(names_, limit, &gate_);
+    if (!has_rank_zero()) {
+      supervisor_.Stop(names_, limit, &gate_);
+      return;
+    }
+    const bool in_order = supervisor_.Stop({NameOf(0)}, limit, &gate_);
+    supervisor_.Stop(names_, in_order ? kRankGrace : absl::ZeroDuration(), &gate_);
   }
 
   void Fail(const ChildExit& exit) {

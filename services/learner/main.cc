@@ -21,7 +21,8 @@ constexpr char kProgram[] = "cohort-learner";
 void AddPlacement(CLI::App* app, LearnerArgs* args, RankPlacement* placement) {
   CLI::Option* pods = app->add_option("--pods", placement->pods, "pods (or hosts) of the run");
   CLI::Option* index = app->add_option("--pod-index", placement->pod_index,
-                                       "of this one, from 0 (default: JOB_COMPLETION_INDEX, or 0)");
+                                       "of this one, from 0 (default: JOB_COMPLETION_INDEX, or 0)")
+                           ->check(CLI::Range(0, 1 << 20));
   CLI::Option* offset = app->add_option("--pod-index-offset", placement->pod_index_offset,
                                         "added to it, where another job has the first pods");
   CLI::Option* local = app->add_option(

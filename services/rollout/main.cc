@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/process.h"
@@ -30,7 +31,6 @@ int main(int argc, char** argv) {
   app.add_option("--pace", args.pace,
                  "at most so many tokens per second (for tests of scaling); 0: as fast as it can")
       ->envname("COHORT_PACE")
-      ->check(CLI::NonNegativeNumber)
       ->type_name("TOKENS_PER_SECOND");
   app.add_option("--http-listen", args.http_listen,
                  "HOST:PORT for /metrics, /healthz and /readyz; port 0: any free one");
@@ -40,6 +40,12 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? cohort::kExitDone : cohort::kExitBadSetup;  // 0: --help
+  }
+  if (!(args.pace >= 0)) {  // also what is no number
+    return cohort::EndOfProgram(
+        "cohort-rollout",
+        cohort::BadSetup(absl::InvalidArgumentError(
+            absl::StrCat("--pace: expected tokens per second, 0 or more, found ", args.pace))));
   }
   cohort::ProcessRecorder().InstallFatalHandler();
   cohort::SetLogRole("rollout");
