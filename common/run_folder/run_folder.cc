@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 
 // What a start leaves that failed before anything was trained.
 bool IsLeftover(const fs::directory_entry& entry) {
-  static const std::set<std::string> kHarmless = {metric::kConfigFile, metric::kLogFolder,
+  static const std::set<std::string> kHarmless = {metric::kConfigFile,  metric::kLogFolder,
                                                   metric::kAddressFile, metric::kTensorBoardFolder,
                                                   metric::kSecretFile,  ".lock"};
   std::error_code error;
