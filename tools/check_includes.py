@@ -19,6 +19,7 @@ DIRECT = {
     "supervise": [],
     "telemetry": [],
     "run_folder": ["config", "telemetry"],
+    "html": [],
     "rpc": ["concurrency", "telemetry", "proto"],
     "rank_store": ["rpc"],
     "kube": ["rpc"],

@@ -1,5 +1,9 @@
 #include "common/base/host_port.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
@@ -19,6 +23,15 @@ absl::StatusOr<HostPort> ParseHostPort(absl::string_view address) {
   }
   out.host = std::string(host);
   return out;
+}
+
+bool IsLoopbackHost(absl::string_view host) {
+  in_addr v4{};
+  in6_addr v6{};
+  const std::string text(host);
+  if (inet_pton(AF_INET, text.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  if (inet_pton(AF_INET6, text.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
+  return absl::EqualsIgnoreCase(host, "localhost");
 }
 
 }  // namespace cohort

@@ -16,4 +16,7 @@ struct HostPort {
 // InvalidArgument says what was found.
 absl::StatusOr<HostPort> ParseHostPort(absl::string_view address);
 
+// 127.0.0.0/8, ::1 or localhost; `host` as in HostPort.
+bool IsLoopbackHost(absl::string_view host);
+
 }  // namespace cohort

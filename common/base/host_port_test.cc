@@ -25,5 +25,15 @@ TEST(HostPortTest, SaysWhatItFound) {
   }
 }
 
+TEST(HostPortTest, KnowsTheAddressesOfThisMachineAlone) {
+  for (const char* here : {"127.0.0.1", "127.1.2.3", "::1", "localhost", "LocalHost"}) {
+    EXPECT_TRUE(IsLoopbackHost(here)) << here;
+  }
+  for (const char* other : {"", "0.0.0.0", "::", "128.0.0.1", "127.0.0.1.evil.example",
+                            "localhost.evil.example", "learner"}) {
+    EXPECT_FALSE(IsLoopbackHost(other)) << other;
+  }
+}
+
 }  // namespace
 }  // namespace cohort

@@ -204,6 +204,7 @@ void CheckLearner(const v1::LearnerSection& learner, Mistakes* out) {
   if (learner.has_device()) CheckDevice("learner.device", learner.device(), out);
   CheckListen("learner.listen", learner.listen(), out);
   CheckListen("learner.http_listen", learner.http_listen(), out);
+  if (learner.has_page_listen()) CheckListen("learner.page_listen", learner.page_listen(), out);
   CheckDivides("learner.prompts_per_step", learner.prompts_per_step(), "learner.mini_batches",
                learner.mini_batches(), out);
   CheckDivides("learner.prompts_per_step", learner.prompts_per_step(), "learner.ranks",

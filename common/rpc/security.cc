@@ -290,15 +290,6 @@ absl::string_view RoleName(Role role) {
 
 std::string RoleUri(Role role) { return absl::StrCat(kRolePrefix, RoleName(role)); }
 
-bool IsLoopbackHost(absl::string_view host) {
-  in_addr v4{};
-  in6_addr v6{};
-  const std::string text(host);
-  if (inet_pton(AF_INET, text.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
-  if (inet_pton(AF_INET6, text.c_str(), &v6) == 1) return IN6_IS_ADDR_LOOPBACK(&v6);
-  return absl::EqualsIgnoreCase(host, "localhost");
-}
-
 class Security::Impl {
  public:
   SecurityOptions options;

@@ -39,9 +39,6 @@ enum class Role { kLearner, kRollout, kCli, kReward };
 absl::string_view RoleName(Role role);  // "learner"
 std::string RoleUri(Role role);         // "urn:cohort:role:learner"
 
-// 127.0.0.0/8, ::1 or localhost; `host` as in HostPort.
-bool IsLoopbackHost(absl::string_view host);
-
 struct SecurityOptions {
   CertificateFiles files = {};  // all three or none
   bool insecure = false;        // plaintext beyond loopback; only without files

@@ -6,8 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/html/html.h"
+#include "common/html/svg_plot.h"
 #include "services/cli/report_html.h"
-#include "services/cli/svg_plot.h"
 
 namespace cohort {
 namespace {
@@ -32,13 +33,11 @@ class Page {
     Section("Answering early", EarlyAnswer());
     Section("Logits", Logits());
     Section("Samples side by side", Samples());
-    return absl::StrCat(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-        "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>",
-        EscapeHtml(Title()), "</title><style>", PageStyle(), PlotStyle(),
-        "</style></head><body><header><h1>", EscapeHtml(Title()),
-        "</h1></header><nav aria-label=\"Sections\"><ul>", nav_, "</ul></nav><main>", body_,
-        "</main></body></html>\n");
+    return Document({.title = Title(),
+                     .style = PageStyle() + PlotStyle(),
+                     .body = absl::StrCat("<header><h1>", EscapeHtml(Title()),
+                                          "</h1></header><nav aria-label=\"Sections\"><ul>", nav_,
+                                          "</ul></nav><main>", body_, "</main>")});
   }
 
  private:

@@ -6,7 +6,6 @@
 #include "common/base/status_matchers.h"
 #include "services/cli/report_data.h"
 #include "services/cli/report_page.h"
-#include "services/cli/svg_plot.h"
 
 namespace cohort {
 namespace {
@@ -155,21 +154,6 @@ TEST_F(ReportTest, ArgumentsThatNameNothingAreNamed) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("NAME=PATH")));
   EXPECT_THAT(std::string(LoadReportRuns({"a=" + Path("absent.jsonl")}).status().message()),
               HasSubstr("absent.jsonl"));
-}
-
-TEST(SvgPlotTest, APlotWithoutPointsIsNothingAndOnePointIsSomething) {
-  PlotSpec spec;
-  EXPECT_EQ(PlotFigure(spec), "");
-  spec.series.push_back({"<a>", 3, {{1, 2, {}, {}}}});
-  EXPECT_THAT(PlotFigure(spec), AllOf(HasSubstr("&lt;a&gt;"), Not(HasSubstr("nan"))));
-  spec.series[0].points = {{0, 1, {}, {}}, {1, 1.0004, {}, {}}};
-  EXPECT_THAT(PlotFigure(spec), HasSubstr(">1.0001<")) << "ticks can be told apart";
-  spec.series[0].points = {{1, 0, {}, {}}, {2, 0, {}, {}}};
-  EXPECT_THAT(PlotFigure(spec), Not(HasSubstr(">-0"))) << "a share of zero does not go below";
-  spec.log2_x = true;
-  spec.series[0].points.push_back({256, 2, 1.5, 2.5});
-  EXPECT_THAT(PlotFigure(spec),
-              AllOf(HasSubstr("polygon"), Not(HasSubstr("nan")), Not(HasSubstr("inf"))));
 }
 
 }  // namespace

@@ -8,9 +8,10 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "common/html/html.h"
+#include "common/html/svg_plot.h"
 #include "services/cli/report_html.h"
 #include "services/cli/study_report.h"
-#include "services/cli/svg_plot.h"
 
 namespace cohort {
 namespace {
@@ -360,18 +361,18 @@ class Page {
     for (const json& paragraph : Part(in_, "about")) {
       absl::StrAppend(&about, "<p>", EscapeHtml(paragraph.get<std::string>()), "</p>\n");
     }
-    const std::string title = EscapeHtml(Text(in_, "title"));
-    return absl::StrCat(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-        "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>",
-        title, "</title><style>", PageStyle(), PlotStyle(), "</style></head><body><header><h1>",
-        title, "</h1><p class=\"muted\">", EscapeHtml(SeedsText(in_)), "</p></header><main>", about,
-        Section("World", World()), Section("Verdicts", Verdicts()), Section("Arms", Arms()),
-        Section("Tokens against accuracy", Tokens()),
-        Section("Solving problems with k attempts", Curves()),
-        Section("Crossings, and what only one solves", Comparisons()),
-        Section("Training", Training()), Section("What failed", Failed()),
-        "</main></body></html>\n");
+    const std::string title = Text(in_, "title");
+    return Document(
+        {.title = title,
+         .style = PageStyle() + PlotStyle(),
+         .body = absl::StrCat("<header><h1>", EscapeHtml(title), "</h1><p class=\"muted\">",
+                              EscapeHtml(SeedsText(in_)), "</p></header><main>", about,
+                              Section("World", World()), Section("Verdicts", Verdicts()),
+                              Section("Arms", Arms()), Section("Tokens against accuracy", Tokens()),
+                              Section("Solving problems with k attempts", Curves()),
+                              Section("Crossings, and what only one solves", Comparisons()),
+                              Section("Training", Training()), Section("What failed", Failed()),
+                              "</main>")});
   }
 
  private:

@@ -9,8 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/string_view.h"
-
 namespace cohort {
 
 struct PlotPoint {
@@ -36,10 +34,6 @@ struct PlotSpec {
   std::optional<double> y_min, y_max;  // widened where the data needs it
   std::vector<PlotSeries> series;
 };
-
-std::string EscapeHtml(absl::string_view text);
-// "0.125", "12", "1.2e-05": short, without trailing zeros.
-std::string ShortNumber(double value);
 
 // A <figure> with the plot, its legend and its caption; empty when no series has a point.
 std::string PlotFigure(const PlotSpec& spec);

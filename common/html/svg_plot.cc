@@ -1,4 +1,4 @@
-#include "services/cli/svg_plot.h"
+#include "common/html/svg_plot.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_replace.h"
+#include "common/html/html.h"
 
 namespace cohort {
 namespace {
@@ -218,22 +218,6 @@ std::string Legend(const PlotSpec& spec) {
 }
 
 }  // namespace
-
-std::string EscapeHtml(absl::string_view text) {
-  std::string out;
-  for (char c : text) {
-    // Control characters are not allowed in HTML, whatever a model said.
-    if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') continue;
-    out += c;
-  }
-  return absl::StrReplaceAll(
-      out, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
-}
-
-std::string ShortNumber(double value) {
-  if (!std::isfinite(value)) return "-";
-  return absl::StrFormat("%.4g", value);
-}
 
 std::string PlotFigure(const PlotSpec& spec) {
   const Canvas canvas(spec);
