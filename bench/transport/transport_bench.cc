@@ -206,7 +206,8 @@ void FetchAll(benchmark::State& state) {
     state.ResumeTiming();
     WeightFollower follower({.learner = (*host)->address(),
                              .worker_id = "w",
-                             .security = MakeSecurity(tls, Role::kRollout)},
+                             .security = MakeSecurity(tls, Role::kRollout),
+                             .blank = true},
                             live);
     follower.Start();
     if (!follower.WaitReady(0, Deadline()).ok()) return state.SkipWithError("not delivered");

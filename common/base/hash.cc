@@ -14,6 +14,17 @@ Hash128 Xxh3(const void* data, size_t size) {
   return {.high = hash.high64, .low = hash.low64};
 }
 
+Hash128 Xxh3(absl::Span<const absl::string_view> pieces) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
+                                                                       &XXH3_freeState);
+  COHORT_CHECK(state != nullptr && XXH3_128bits_reset(state.get()) == XXH_OK);
+  for (absl::string_view piece : pieces) {
+    COHORT_CHECK(XXH3_128bits_update(state.get(), piece.data(), piece.size()) == XXH_OK);
+  }
+  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
+  return {.high = hash.high64, .low = hash.low64};
+}
+
 uint64_t Xxh3Low(absl::string_view data) { return Xxh3(data.data(), data.size()).low; }
 
 std::string HexEncode(const Hash128& hash) {

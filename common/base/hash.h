@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace cohort {
 
@@ -19,6 +20,7 @@ struct Hash128 {
 };
 
 Hash128 Xxh3(const void* data, size_t size);
+Hash128 Xxh3(absl::Span<const absl::string_view> pieces);  // of one after the other
 uint64_t Xxh3Low(absl::string_view data);
 std::string HexEncode(const Hash128& hash);  // 32 lower-case digits
 

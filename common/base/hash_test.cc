@@ -21,5 +21,13 @@ TEST(Xxh3Test, MatchesTheReferenceForTheEmptyInput) {
   EXPECT_EQ(HexEncode(Xxh3("", 0)), "99aa06d3014798d86001c324468d497f");
 }
 
+TEST(Xxh3Test, PiecesAreHashedAsOne) {
+  const std::string bytes(1000, 'x');
+  const absl::string_view all(bytes);
+  EXPECT_EQ(Xxh3({all.substr(0, 1), all.substr(1, 0), all.substr(1, 600), all.substr(601)}),
+            Xxh3(bytes.data(), bytes.size()));
+  EXPECT_EQ(Xxh3({}), Xxh3("", 0));
+}
+
 }  // namespace
 }  // namespace cohort

@@ -4,8 +4,8 @@
 #include <google/protobuf/wire_format_lite.h>
 #include <grpcpp/support/proto_buffer_reader.h>
 
+#include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 
@@ -13,6 +13,7 @@ namespace cohort {
 namespace {
 
 using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedInputStream;
 using google::protobuf::io::CodedOutputStream;
 
 uint32_t BytesTag(int field) {
@@ -30,6 +31,29 @@ grpc::Slice SliceOf(const SharedBytes& bytes) {
   return grpc::Slice(
       const_cast<char*>(bytes.data), bytes.size,
       [](void* held) { delete static_cast<std::shared_ptr<const void>*>(held); }, owner);
+}
+
+// More than the fields in front of a payload take.
+constexpr size_t kMostHeaderBytes = 256;
+
+std::string Front(const std::vector<grpc::Slice>& slices) {
+  std::string front;
+  for (const grpc::Slice& slice : slices) {
+    if (front.size() == kMostHeaderBytes) break;
+    front.append(reinterpret_cast<const char*>(slice.begin()),
+                 std::min(slice.size(), kMostHeaderBytes - front.size()));
+  }
+  return front;
+}
+
+ReceivedPayload From(std::vector<grpc::Slice> slices, size_t offset) {
+  ReceivedPayload payload{.owners = std::move(slices), .pieces = {}};
+  for (const grpc::Slice& slice : payload.owners) {
+    const absl::string_view piece(reinterpret_cast<const char*>(slice.begin()), slice.size());
+    if (piece.size() > offset) payload.pieces.push_back(piece.substr(offset));
+    offset -= std::min(offset, piece.size());
+  }
+  return payload;
 }
 
 }  // namespace
@@ -63,6 +87,30 @@ grpc::ByteBuffer EncodeWithPayload(int field, const google::protobuf::MessageLit
   std::vector<grpc::Slice> slices{grpc::Slice(front)};
   if (payload.size > 0) slices.push_back(SliceOf(payload));
   return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+std::optional<ReceivedPayload> DecodeWithPayload(const grpc::ByteBuffer& bytes, int field,
+                                                 google::protobuf::MessageLite* header,
+                                                 int payload_field) {
+  std::vector<grpc::Slice> slices;
+  if (!bytes.Dump(&slices).ok()) return std::nullopt;
+  const std::string front = Front(slices);
+  CodedInputStream in(reinterpret_cast<const uint8_t*>(front.data()),
+                      static_cast<int>(front.size()));
+  uint32_t size = 0;
+  if (in.ReadTag() != BytesTag(field) || !in.ReadVarint32(&size)) return std::nullopt;
+  const size_t begin = static_cast<size_t>(in.CurrentPosition());
+  if (size != bytes.Length() - begin) return std::nullopt;  // not the only field
+  size_t end = begin;
+  for (uint32_t tag = in.ReadTag(); tag != BytesTag(payload_field); tag = in.ReadTag()) {
+    if (tag == 0 || !WireFormatLite::SkipField(&in, tag)) return std::nullopt;
+    end = static_cast<size_t>(in.CurrentPosition());
+  }
+  if (!in.ReadVarint32(&size)) return std::nullopt;
+  const size_t offset = static_cast<size_t>(in.CurrentPosition());
+  if (size != bytes.Length() - offset) return std::nullopt;  // not the last field
+  if (!header->ParseFromString(front.substr(begin, end - begin))) return std::nullopt;
+  return From(std::move(slices), offset);
 }
 
 absl::Status DecodeMessage(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* message) {

@@ -8,9 +8,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 namespace cohort {
 
@@ -31,6 +34,18 @@ grpc::ByteBuffer EncodeMessage(const google::protobuf::MessageLite& message);
 // given that `payload_field` is the submessage's last field. `payload` is not copied.
 grpc::ByteBuffer EncodeWithPayload(int field, const google::protobuf::MessageLite& header,
                                    int payload_field, const SharedBytes& payload);
+
+// The payload of such a message, where it lies: up to a megabyte is not copied to be looked at.
+struct ReceivedPayload {
+  std::vector<grpc::Slice> owners;
+  std::vector<absl::string_view> pieces;  // into the owners, in order
+};
+
+// Takes apart what EncodeWithPayload puts together, and sets `header`. Nullopt: the bytes are of
+// another form, which may still be a message (DecodeMessage says so).
+std::optional<ReceivedPayload> DecodeWithPayload(const grpc::ByteBuffer& bytes, int field,
+                                                 google::protobuf::MessageLite* header,
+                                                 int payload_field);
 
 // InvalidArgument: the bytes are not a `message`.
 absl::Status DecodeMessage(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite* message);

@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -36,6 +37,8 @@ grpc::ChannelArguments Arguments() {
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   // A learner whose pod was replaced has another address under the same name.
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
+  // A block of weights is one frame, not 64.
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, 1 << 20);
   // Proxies of the environment are for the internet, not for a peer named by address.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
@@ -48,6 +51,14 @@ void LogAsDebug(gpr_log_func_args* args) {
     CountFailedHandshake(args->message);
     COHORT_LOG(DEBUG) << "grpc: " << args->message;
   }
+}
+
+// Debian builds Abseil without NDEBUG: every lock, gRPC's included, then goes through one global
+// graph of lock orders. Our own order is checked in the other presets.
+void IgnoreLockOrder() {
+#if defined(NDEBUG)
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+#endif
 }
 
 void LogProtobufAsDebug(google::protobuf::LogLevel, const char*, int, const std::string& message) {
@@ -95,6 +106,7 @@ absl::Status WaitForPeer(const std::function<std::shared_ptr<grpc::Channel>()>& 
 void QuietRpcLogs() {
   static std::once_flag once;
   std::call_once(once, [] {
+    IgnoreLockOrder();
     gpr_set_log_function(&LogAsDebug);
     google::protobuf::SetLogHandler(&LogProtobufAsDebug);
   });

@@ -37,7 +37,7 @@ absl::Status WaitForPeer(const std::function<std::shared_ptr<grpc::Channel>()>& 
                          const StopToken& stop);
 
 // Log lines of gRPC and Protobuf become our DEBUG lines: what fails reaches us as a status and is
-// said once, by us. Called by channels and servers.
+// said once, by us. Optimised builds check no lock orders. Called by channels and servers.
 void QuietRpcLogs();
 
 }  // namespace cohort

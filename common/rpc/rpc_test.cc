@@ -1,11 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "cohort/v1/session.grpc.pb.h"
@@ -298,6 +300,49 @@ TEST(ByteMessageTest, AppendedPayloadIsValidProtobuf) {
   v1::WorkerMessage decoded;
   COHORT_ASSERT_OK(DecodeMessage(bytes, &decoded));
   EXPECT_EQ(decoded.SerializeAsString(), expected.SerializeAsString());
+}
+
+grpc::ByteBuffer InPieces(const std::string& bytes, size_t piece) {
+  std::vector<grpc::Slice> slices;
+  for (size_t i = 0; i < bytes.size(); i += piece) slices.emplace_back(bytes.substr(i, piece));
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+std::optional<std::string> PayloadOf(const grpc::ByteBuffer& bytes, v1::GroupChunk* header) {
+  const std::optional<ReceivedPayload> payload =
+      DecodeWithPayload(bytes, v1::WorkerMessage::kGroupChunkFieldNumber, header,
+                        v1::GroupChunk::kPayloadFieldNumber);
+  if (!payload.has_value()) return std::nullopt;
+  return absl::StrJoin(payload->pieces, "");
+}
+
+TEST(ByteMessageTest, ThePayloadIsFoundHoweverTheBytesAreCut) {
+  v1::WorkerMessage message;
+  v1::GroupChunk* chunk = message.mutable_group_chunk();
+  chunk->set_group_id(0xffeeddccbbaa9988);
+  chunk->set_total(3000);
+  chunk->set_payload(std::string(1000, 'p'));
+  const std::string bytes = message.SerializeAsString();
+  for (size_t piece : {size_t{1}, size_t{3}, size_t{100}, bytes.size()}) {
+    v1::GroupChunk header;
+    EXPECT_EQ(PayloadOf(InPieces(bytes, piece), &header), std::string(1000, 'p')) << piece;
+    EXPECT_EQ(header.group_id(), 0xffeeddccbbaa9988);
+    EXPECT_EQ(header.total(), 3000u);
+    EXPECT_EQ(header.payload(), "");
+  }
+}
+
+TEST(ByteMessageTest, OnlyAMessageThatEndsWithThePayloadHasOne) {
+  v1::WorkerMessage message;
+  message.mutable_group_chunk()->set_payload("payload");
+  const std::string bytes = message.SerializeAsString();
+  v1::GroupChunk header;
+  EXPECT_EQ(PayloadOf(Bytes(bytes), &header), "payload");
+  EXPECT_EQ(PayloadOf(Bytes(bytes + bytes), &header), std::nullopt);
+  EXPECT_EQ(PayloadOf(Bytes(bytes.substr(0, bytes.size() - 1)), &header), std::nullopt);
+  EXPECT_EQ(PayloadOf(Bytes(""), &header), std::nullopt);
+  message.mutable_group_chunk()->clear_payload();
+  EXPECT_EQ(PayloadOf(Bytes(message.SerializeAsString()), &header), std::nullopt);
 }
 
 TEST(ByteMessageTest, EmptyPayloadAndGarbage) {

@@ -23,6 +23,7 @@ struct WeightStaging::Impl {
   std::vector<PublishedTensor> live;
   std::vector<at::Tensor> cpu;  // the live tensors themselves, or (on a device) their host copy
   int64_t held = -1;
+  bool blank = false;
   std::string held_hash;
   std::optional<v1::Manifest> hashed;  // layout that `hashes` belongs to
   std::vector<std::string> hashes;     // of the live blocks
@@ -40,7 +41,10 @@ struct WeightStaging::Impl {
   absl::Status CheckBlocks(const v1::Manifest& manifest) const;
   void HashLive();
   absl::Status Decode(const v1::Block& block, char* out) const;
-  void Write(uint32_t block, const char* bytes);
+  void Written(uint32_t block);
+  absl::Status CheckHash(const v1::Block& block, const Hash128& hash) const;
+  absl::Status Stage(v1::Block block);
+  absl::Status TakeWhole(const v1::Block& header, absl::Span<const absl::string_view> payload);
   absl::Status CopyToDevice();
 };
 
@@ -98,13 +102,18 @@ absl::Status WeightStaging::Impl::CheckBlocks(const v1::Manifest& manifest) cons
 void WeightStaging::Impl::HashLive() {
   hashes.clear();
   for (const v1::BlockEntry& block : target->blocks()) {
+    if (blank) {
+      hashes.emplace_back();  // no block's
+      continue;
+    }
     hashes.push_back(HashBytes(Xxh3(BlockData(cpu, block), block.size())));
   }
   hashed = *target;
 }
 
-WeightStaging::WeightStaging(std::vector<PublishedTensor> live, int64_t held_version)
+WeightStaging::WeightStaging(std::vector<PublishedTensor> live, int64_t held_version, bool blank)
     : impl_(std::make_unique<Impl>()) {
+  impl_->blank = blank;
   impl_->live = std::move(live);
   impl_->cpu = OnCpu(impl_->live);
   impl_->held = held_version;
@@ -169,41 +178,74 @@ absl::Status WeightStaging::Impl::Decode(const v1::Block& block, char* out) cons
   }
 }
 
-absl::Status WeightStaging::Add(v1::Block block) {
-  Impl& s = *impl_;
-  if (!s.target.has_value() || block.version() != s.target->version() ||
-      block.block() >= static_cast<uint32_t>(s.target->blocks_size())) {
-    return absl::InvalidArgumentError(absl::StrCat("block ", block.block(), " of version ",
-                                                   block.version(), ": expected one of version ",
-                                                   target_version()));
-  }
-  if (!s.missing.contains(block.block())) return absl::OkStatus();
-  const v1::BlockEntry& entry = s.Entry(block.block());
-  s.scratch.resize(entry.size());
-  COHORT_RETURN_IF_ERROR(s.Decode(block, s.scratch.data()));
-  if (HashBytes(Xxh3(s.scratch.data(), entry.size())) != entry.xxh3()) {
-    return absl::DataLossError(absl::StrCat("block ", block.block(), " of version ",
-                                            block.version(),
-                                            ": XXH3-128 differs from the manifest's"));
-  }
+absl::Status WeightStaging::Impl::CheckHash(const v1::Block& block, const Hash128& hash) const {
+  if (HashBytes(hash) == Entry(block.block()).xxh3()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("block ", block.block(), " of version ", block.version(),
+                                          ": XXH3-128 differs from the manifest's"));
+}
+
+void WeightStaging::Impl::Written(uint32_t block) {
+  hashes[block] = Entry(block).xxh3();
+  written.insert(Entry(block).tensor());
+}
+
+absl::Status WeightStaging::Impl::Stage(v1::Block block) {
   const uint32_t index = block.block();
-  s.missing.erase(index);
-  if (s.held < 0) {
-    s.Write(index, s.scratch.data());
+  const size_t size = Entry(index).size();
+  scratch.resize(size);
+  COHORT_RETURN_IF_ERROR(Decode(block, scratch.data()));
+  COHORT_RETURN_IF_ERROR(CheckHash(block, Xxh3(scratch.data(), size)));
+  missing.erase(index);
+  if (held < 0) {
+    std::memcpy(LiveData(index), scratch.data(), size);
+    Written(index);
   } else {
-    s.staged.emplace(index, std::move(block));
+    staged.emplace(index, std::move(block));
   }
   return absl::OkStatus();
 }
 
-bool WeightStaging::Complete() const { return impl_->target.has_value() && impl_->missing.empty(); }
-
-void WeightStaging::Impl::Write(uint32_t block, const char* bytes) {
-  const v1::BlockEntry& entry = Entry(block);
-  std::memcpy(LiveData(block), bytes, entry.size());
-  hashes[block] = entry.xxh3();
-  written.insert(entry.tensor());
+// A whole block of the first version goes from where it was received to where it belongs.
+absl::Status WeightStaging::Impl::TakeWhole(const v1::Block& header,
+                                            absl::Span<const absl::string_view> payload) {
+  COHORT_RETURN_IF_ERROR(CheckHash(header, Xxh3(payload)));
+  char* out = LiveData(header.block());
+  for (absl::string_view piece : payload) {
+    std::memcpy(out, piece.data(), piece.size());
+    out += piece.size();
+  }
+  missing.erase(header.block());
+  Written(header.block());
+  return absl::OkStatus();
 }
+
+absl::Status WeightStaging::Add(v1::Block header, absl::Span<const absl::string_view> payload) {
+  Impl& s = *impl_;
+  if (!s.target.has_value() || header.version() != s.target->version() ||
+      header.block() >= static_cast<uint32_t>(s.target->blocks_size())) {
+    return absl::InvalidArgumentError(absl::StrCat("block ", header.block(), " of version ",
+                                                   header.version(), ": expected one of version ",
+                                                   target_version()));
+  }
+  if (!s.missing.contains(header.block())) return absl::OkStatus();
+  size_t size = 0;
+  for (absl::string_view piece : payload) size += piece.size();
+  if (s.held < 0 && header.codec() == v1::CODEC_RAW && size == s.Entry(header.block()).size()) {
+    return s.TakeWhole(header, payload);
+  }
+  std::string* bytes = header.mutable_payload();
+  bytes->clear();
+  bytes->reserve(size);
+  for (absl::string_view piece : payload) bytes->append(piece.data(), piece.size());
+  return s.Stage(std::move(header));
+}
+
+absl::Status WeightStaging::Add(v1::Block block) {
+  const std::string payload = std::move(*block.mutable_payload());
+  return Add(std::move(block), {absl::string_view(payload)});
+}
+
+bool WeightStaging::Complete() const { return impl_->target.has_value() && impl_->missing.empty(); }
 
 absl::Status WeightStaging::Impl::CopyToDevice() {
   try {

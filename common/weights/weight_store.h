@@ -23,7 +23,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
 #include "cohort/v1/weights.pb.h"
 #include "common/rpc/byte_message.h"
 
@@ -101,8 +103,8 @@ class WeightStore {
 class WeightStaging {
  public:
   // `live`: the model's tensors in name order, whose bytes are those of `held_version` (-1:
-  // unknown). Nobody else writes to them.
-  WeightStaging(std::vector<PublishedTensor> live, int64_t held_version);
+  // unknown; `blank`: no version's, and not worth comparing with one). Nobody else writes to them.
+  WeightStaging(std::vector<PublishedTensor> live, int64_t held_version, bool blank = false);
   ~WeightStaging();
 
   // Starts collecting a version; what was collected of another one is dropped. InvalidArgument: its
@@ -114,6 +116,8 @@ class WeightStaging {
   // DataLoss: the hash differs (fetch it raw); InvalidArgument: not a block of this version, or not
   // one that can be decoded.
   absl::Status Add(v1::Block block);
+  // The same of a block whose payload is not in the message but in pieces; copied once at most.
+  absl::Status Add(v1::Block header, absl::Span<const absl::string_view> payload);
   bool Complete() const;
   // Writes the collected blocks into the live tensors, in place. DataLoss: the weights hash, which
   // is verified when asked for, differs.

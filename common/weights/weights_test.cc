@@ -204,6 +204,43 @@ TEST(WeightStagingTest, TheFirstVersionIsNeverHeldTwice) {
   COHORT_ASSERT_OK(staging.Apply(true));
 }
 
+TEST(WeightStagingTest, APayloadInPiecesIsTheSameBlock) {
+  WeightStore store(Small());
+  auto source = Zeros();
+  FillRandom(source, 1);
+  COHORT_ASSERT_OK(store.Publish(0, source));
+  auto live = Zeros();
+  WeightStaging staging(live, -1, /*blank=*/true);
+  for (int64_t version : {0, 1}) {  // straight into the live tensors, and beside them
+    COHORT_ASSERT_OK(staging.Begin(*store.Manifest(version)));
+    for (uint32_t block : staging.MissingBlocks()) {
+      const EncodedBlock sent = *store.EncodeBlock(version, block, /*base_version=*/-1);
+      const absl::string_view whole(sent.payload.data, sent.payload.size);
+      std::string damaged(whole);
+      damaged.front() ^= 1;
+      EXPECT_THAT(staging.Add(sent.header, {absl::string_view(damaged)}),
+                  StatusIs(absl::StatusCode::kDataLoss, testing::_));
+      EXPECT_THAT(staging.Add(sent.header, {whole.substr(1)}),
+                  StatusIs(absl::StatusCode::kInvalidArgument, testing::_));
+      COHORT_ASSERT_OK(
+          staging.Add(sent.header, {whole.substr(0, 5), whole.substr(5, 0), whole.substr(5)}));
+    }
+    COHORT_ASSERT_OK(staging.Apply(/*verify_hash=*/true));
+    EXPECT_EQ(HashOf(live), HashOf(source));
+    Nudge(source, 9);
+    COHORT_ASSERT_OK(store.Publish(version + 1, source));
+  }
+}
+
+TEST(WeightStagingTest, ABlankModelIsComparedWithNothing) {
+  WeightStore store(Small());
+  COHORT_ASSERT_OK(store.Publish(0, Zeros()));
+  const v1::Manifest manifest = *store.Manifest(0);
+  WeightStaging staging(Zeros(), -1, /*blank=*/true);
+  COHORT_ASSERT_OK(staging.Begin(manifest));
+  EXPECT_EQ(staging.MissingBlocks().size(), static_cast<size_t>(manifest.blocks_size()));
+}
+
 TEST(WeightStagingTest, AFirstVersionThatWasInterruptedGoesOnWhereItWas) {
   WeightStore store(Small());
   auto source = Zeros();

@@ -53,7 +53,9 @@ class WeightFollower::Impl {
   void OnEnded(const absl::Status& status);
   void HandleAnnouncement(const v1::Announcement& announcement) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void HandleManifest(const v1::Manifest& manifest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void HandleBlock(v1::Block block) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void HandleReply(v1::WeightReply reply) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void HandleBlock(v1::Block header, absl::Span<const absl::string_view> payload)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void HandleError(const v1::WeightError& error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool TakeRequest(Request* request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FetchNewest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -99,7 +101,7 @@ class WeightFollower::Impl {
 
 WeightFollower::Impl::Impl(Options options, std::vector<PublishedTensor> live)
     : options_(std::move(options)),
-      staging_(std::move(live), /*held_version=*/-1),
+      staging_(std::move(live), /*held_version=*/-1, options_.blank),
       stream_({.name = "weights",
                .peer = "learner",
                .address = options_.learner,
@@ -149,33 +151,43 @@ void WeightFollower::Impl::Fail(uint64_t WeightFailures::* why, const absl::Stat
 }
 
 void WeightFollower::Impl::OnMessage(const grpc::ByteBuffer& bytes) {
+  v1::Block header;
+  const std::optional<ReceivedPayload> payload = DecodeWithPayload(
+      bytes, v1::WeightReply::kBlockFieldNumber, &header, v1::Block::kPayloadFieldNumber);
   v1::WeightReply reply;
-  const absl::Status decoded = DecodeMessage(bytes, &reply);
+  const absl::Status decoded =
+      payload.has_value() ? absl::OkStatus() : DecodeMessage(bytes, &reply);
   std::optional<int64_t> ready;
   {
     absl::MutexLock lock(&mu_);
     if (!decoded.ok()) return Fail(&WeightFailures::protocol, decoded);
-    switch (reply.kind_case()) {
-      case v1::WeightReply::kAnnouncement:
-        HandleAnnouncement(reply.announcement());
-        break;
-      case v1::WeightReply::kManifest:
-        HandleManifest(reply.manifest());
-        break;
-      case v1::WeightReply::kBlock:
-        HandleBlock(std::move(*reply.mutable_block()));
-        break;
-      case v1::WeightReply::kError:
-        HandleError(reply.error());
-        break;
-      case v1::WeightReply::KIND_NOT_SET:
-        break;  // of a newer learner
+    if (payload.has_value()) {
+      HandleBlock(std::move(header), payload->pieces);
+    } else {
+      HandleReply(std::move(reply));
     }
     if (phase_ == Phase::kReady && !ready_.exchange(true, std::memory_order_acq_rel)) {
       ready = target_;
     }
   }
   if (ready.has_value() && options_.on_ready) options_.on_ready(*ready);
+}
+
+void WeightFollower::Impl::HandleReply(v1::WeightReply reply) {
+  switch (reply.kind_case()) {
+    case v1::WeightReply::kAnnouncement:
+      return HandleAnnouncement(reply.announcement());
+    case v1::WeightReply::kManifest:
+      return HandleManifest(reply.manifest());
+    case v1::WeightReply::kBlock: {
+      const std::string payload = std::move(*reply.mutable_block()->mutable_payload());
+      return HandleBlock(std::move(*reply.mutable_block()), {absl::string_view(payload)});
+    }
+    case v1::WeightReply::kError:
+      return HandleError(reply.error());
+    case v1::WeightReply::KIND_NOT_SET:
+      return;  // of a newer learner
+  }
 }
 
 // ---- collecting ----
@@ -251,12 +263,15 @@ void WeightFollower::Impl::RequestBlock(uint32_t block, int64_t base) {
   Send(request);
 }
 
-void WeightFollower::Impl::HandleBlock(v1::Block block) {
+void WeightFollower::Impl::HandleBlock(v1::Block header,
+                                       absl::Span<const absl::string_view> payload) {
   Request request;
   if (!TakeRequest(&request) || phase_ != Phase::kBlocks) return;
-  target_bytes_ += block.payload().size();
-  bytes_received_ += block.payload().size();
-  if (absl::Status status = staging_.Add(std::move(block)); !status.ok()) {
+  for (absl::string_view piece : payload) {
+    target_bytes_ += piece.size();
+    bytes_received_ += piece.size();
+  }
+  if (absl::Status status = staging_.Add(std::move(header), payload); !status.ok()) {
     COHORT_LOG(WARNING) << status.message() << "; fetched again, whole";
     if (++damaged_ > kMaxDamagedBlocks) return Fail(&WeightFailures::damaged, status);
     RequestBlock(static_cast<uint32_t>(request.block), /*base=*/-1);

@@ -41,7 +41,8 @@ class WeightFollower {
     absl::Duration connect_limit = absl::Minutes(10);  // without a learner before giving up
     int requests_in_flight = 8;
     std::shared_ptr<const Security> security = nullptr;
-    uint64_t seed = 0;  // of the backoff's jitter
+    uint64_t seed = 0;   // of the backoff's jitter
+    bool blank = false;  // the live tensors hold no weights yet
     // Called on the follower's thread when a version is ready to be applied; must not block.
     std::function<void(int64_t version)> on_ready = nullptr;
   };

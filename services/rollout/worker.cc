@@ -208,6 +208,7 @@ void Worker::MakeLoop() {
   follow.worker_id = worker_id_;
   follow.connect_limit = absl::Seconds(config_.rollout().connect_seconds());
   follow.seed = static_cast<uint64_t>(getpid());
+  follow.blank = !run_.has_weights;
   follow.on_ready = [this](int64_t) { loop_->Wake(); };
   weights_ = std::make_unique<WeightFollower>(follow, std::move(live));
 

@@ -1,9 +1,14 @@
 #include "tests/fuzz/wire_fuzz.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_join.h"
+#include "cohort/v1/weights.pb.h"
 #include "common/base/log.h"
+#include "common/rpc/byte_message.h"
 #include "common/wire/chunking.h"
 #include "common/wire/group_codec.h"
 
@@ -33,6 +38,25 @@ int FuzzGroupAssembly(const uint8_t* data, size_t size) {
     data += 2 + length;
     size -= 2 + length;
   }
+  return 0;
+}
+
+int FuzzBlockReply(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  const size_t length = size_t{1} + data[0];
+  std::vector<grpc::Slice> slices;
+  for (size_t i = 1; i < size; i += length) {
+    slices.emplace_back(data + i, std::min(length, size - i));
+  }
+  const grpc::ByteBuffer bytes(slices.data(), slices.size());
+  v1::Block header;
+  const std::optional<ReceivedPayload> payload = DecodeWithPayload(
+      bytes, v1::WeightReply::kBlockFieldNumber, &header, v1::Block::kPayloadFieldNumber);
+  if (!payload.has_value()) return 0;
+  v1::WeightReply reply;
+  COHORT_CHECK(DecodeMessage(bytes, &reply).ok() && reply.has_block());
+  header.set_payload(absl::StrJoin(payload->pieces, ""));
+  COHORT_CHECK(header.SerializeAsString() == reply.block().SerializeAsString());
   return 0;
 }
 

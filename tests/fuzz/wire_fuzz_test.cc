@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "cohort/v1/weights.pb.h"
 #include "common/base/rng.h"
 #include "common/rpc/channel.h"
 #include "common/wire/chunking.h"
@@ -67,6 +69,15 @@ TEST(WireFuzzTest, NoBytesCrashTheAssembler) {
     input += chunk;
   }
   Campaign(&FuzzGroupAssembly, input, 20000);
+}
+
+TEST(WireFuzzTest, NoBytesAreTakenApartInAnotherWayThanProtobufs) {
+  v1::WeightReply reply;
+  reply.mutable_block()->set_version(7);
+  reply.mutable_block()->set_block(300);
+  reply.mutable_block()->set_codec(v1::CODEC_RAW);
+  reply.mutable_block()->set_payload(std::string(40, 'p'));
+  Campaign(&FuzzBlockReply, absl::StrCat("\x0c", reply.SerializeAsString()), 50000);
 }
 
 }  // namespace
