@@ -6,56 +6,64 @@
 
 #include <cerrno>
 #include <csignal>
-
-#include "common/base/exit_code.h"
-#include "common/base/log.h"
-#include "common/base/process.h"
+#include <cstdio>
+#include <cstring>
+#include <initializer_list>
 
 namespace cohort {
 namespace {
 
-// Everybody's children end here. The exit code of `program`, once it has ended.
-std::optional<int> Reap(pid_t program) {
-  std::optional<int> code;
-  int status = 0;
-  for (pid_t ended = waitpid(-1, &status, WNOHANG); ended > 0;
-       ended = waitpid(-1, &status, WNOHANG)) {
-    if (ended != program) continue;
-    code = WIFSIGNALED(status) ? ExitOfSignal(WTERMSIG(status)) : WEXITSTATUS(status);
+constexpr int kCannotExecute = 127;
+
+// All but those with which the kernel reports a fault of this process itself.
+sigset_t SignalsToPassOn() {
+  sigset_t signals;
+  sigfillset(&signals);
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) {
+    sigdelset(&signals, fault);
   }
-  return code;
+  return signals;
 }
 
-int Serve(pid_t program, const sigset_t& signals) {
-  while (true) {
-    const int signal = sigwaitinfo(&signals, nullptr);
-    if (signal > 0 && signal != SIGCHLD) kill(program, signal);  // it counts stops itself
-    if (const std::optional<int> code = Reap(program)) return *code;
+// In the child: signals as this process found them, so that a stop ends it even before its main.
+[[noreturn]] void Execute(char* const argv[], const sigset_t& signals) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  sigprocmask(SIG_SETMASK, &signals, nullptr);
+  execv(argv[0], argv);
+  std::fprintf(stderr, "cohort-init: cannot execute %s: %s\n", argv[0], std::strerror(errno));
+  _exit(kCannotExecute);
+}
+
+// Everybody's children end here. True once `program` has ended, with its exit code.
+bool Reap(pid_t program, int* code) {
+  bool ended = false;
+  int status = 0;
+  for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
+    if (pid != program) continue;
+    ended = true;
+    *code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   }
+  return ended;
 }
 
 }  // namespace
 
-std::optional<int> ActAsInit() { return getpid() == 1 ? internal::ForkUnderInit() : std::nullopt; }
-
-namespace internal {
-
-std::optional<int> ForkUnderInit() {
-  sigset_t signals, before;
-  sigemptyset(&signals);
-  AddStopSignals(&signals);
-  sigaddset(&signals, SIGCHLD);
+int RunUnderInit(char* const argv[]) {
+  const sigset_t signals = SignalsToPassOn();
+  sigset_t before;
   sigprocmask(SIG_BLOCK, &signals, &before);
   const pid_t program = fork();
-  if (program > 0) return Serve(program, signals);
-  sigprocmask(SIG_SETMASK, &before, nullptr);
-  if (program == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-  } else {
-    COHORT_LOG(WARNING) << "cannot fork, errno " << errno << ": running as process 1 itself";
+  if (program == 0) Execute(argv, before);
+  if (program < 0) {
+    std::fprintf(stderr, "cohort-init: cannot fork: %s\n", std::strerror(errno));
+    return kCannotExecute;
   }
-  return std::nullopt;
+  int code = 0;
+  while (!Reap(program, &code)) {
+    const int signal = sigwaitinfo(&signals, nullptr);
+    if (signal > 0 && signal != SIGCHLD) kill(program, signal);  // it counts stops itself
+  }
+  return code;
 }
 
-}  // namespace internal
 }  // namespace cohort

@@ -1,18 +1,16 @@
 // Process 1 of a container has duties that a program does not have elsewhere: it inherits every
-// orphan and must reap it, and signals with their default action do not reach it.
+// orphan and must reap it, and signals with their default action do not reach it. A program that
+// takes a second to load its libraries would be deaf for that second, so `cohort-init`, which has
+// none to load, is process 1 and the program its child.
+//
+// Calls nothing beyond the C library: what links it starts within milliseconds.
 #pragma once
-
-#include <optional>
 
 namespace cohort {
 
-// Call first thing in main, before any thread. Where this is process 1, the program goes on in a
-// child (nothing is returned there), while this one reaps, forwards stop signals and, at the
-// child's end, returns the exit code for main. Elsewhere nothing happens.
-std::optional<int> ActAsInit();
-
-namespace internal {
-std::optional<int> ForkUnderInit();  // whatever the id of this process
-}  // namespace internal
+// Executes argv[0] (a path) as a child that dies with this process. Reaps, passes every signal on,
+// and returns once the child has ended: with its exit code, 128 + n when signal n ended it, 127
+// when it could not be executed, which is then said on standard error. Call first thing in main.
+int RunUnderInit(char* const argv[]);
 
 }  // namespace cohort

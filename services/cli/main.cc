@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "common/base/process.h"
-#include "common/supervise/init.h"
 #include "services/cli/commands.h"
 #include "services/cli/vectors.h"
 
@@ -401,7 +400,6 @@ int Main(int argc, char** argv) {
 }  // namespace cohort
 
 int main(int argc, char** argv) {
-  if (const std::optional<int> code = cohort::ActAsInit()) return *code;
   cohort::EnsurePassiveOpenMp(argv);
   return cohort::Main(argc, argv);
 }

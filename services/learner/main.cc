@@ -8,7 +8,6 @@
 #include "common/base/log.h"
 #include "common/base/process.h"
 #include "common/rpc/acceptor.h"
-#include "common/supervise/init.h"
 #include "common/telemetry/flight_recorder.h"
 #include "services/learner/local_ranks.h"
 #include "services/learner/run.h"
@@ -85,7 +84,6 @@ int RunRank(const LearnerArgs& args, StopSignal* stop) {
 }
 
 int Main(int argc, char** argv) {
-  if (const std::optional<int> code = ActAsInit()) return *code;
   EnsurePassiveOpenMp(argv);
   RaiseDescriptorLimit();
   StopSignal stop;

@@ -7,12 +7,10 @@
 #include "common/base/log.h"
 #include "common/base/process.h"
 #include "common/rpc/acceptor.h"
-#include "common/supervise/init.h"
 #include "common/telemetry/flight_recorder.h"
 #include "services/rollout/worker.h"
 
 int main(int argc, char** argv) {
-  if (const std::optional<int> code = cohort::ActAsInit()) return *code;
   cohort::EnsurePassiveOpenMp(argv);
   cohort::RaiseDescriptorLimit();
   cohort::StopSignal stop;

@@ -87,6 +87,9 @@ def problems(objects):
             yield f"{name}: its name has more than 63 characters"
         if thing["kind"] == "Job":
             yield from (f"{name}: {text}" for text in job(thing))
+        strategy = thing["spec"].get("strategy", {}) if thing["kind"] == "Deployment" else {}
+        if strategy.get("type") == "Recreate" and "rollingUpdate" in strategy:
+            yield f"{name}: rollingUpdate beside Recreate, which Kubernetes refuses"
         if thing["kind"] == "PodDisruptionBudget":
             if not any(isinstance(thing["spec"].get(key), int) for key in ("minAvailable", "maxUnavailable")):
                 yield f"{name}: expected an integer"

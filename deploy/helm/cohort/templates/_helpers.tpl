@@ -209,16 +209,6 @@ readinessProbe:
   timeoutSeconds: 5
 {{- end -}}
 
-{{/* Process 1 of a container does not hear SIGTERM until it has loaded its libraries and handles it, and one that is
-     stopped right after its start would be killed only at the end of its grace. Until then the hook waits. */}}
-{{- define "cohort.lifecycle" -}}
-{{- if semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version }}
-lifecycle:
-  preStop:
-    sleep: {seconds: 2}
-{{- end }}
-{{- end -}}
-
 {{/* ---- podTemplatePatch. ---- */}}
 
 {{/* (dict "to" MAP "from" MAP) changes `to` in place: maps are merged, lists of things with names by name, null

@@ -68,7 +68,6 @@ spec:
     - {name: store, containerPort: 7001}
     - {name: http, containerPort: 9090}
     {{- include "cohort.probes" $learner | nindent 4 }}
-    {{- include "cohort.lifecycle" $root | nindent 4 }}
     resources: {{- include "cohort.resources" (list $root $learner) | nindent 6 }}
     securityContext: {{- include "cohort.containerSecurity" $root | nindent 6 }}
     volumeMounts:
