@@ -51,10 +51,11 @@ class SupervisorTest : public testing::Test {
  protected:
   std::string Path(const std::string& name) { return folder_.path() + "/" + name; }
 
-  // Starts a child and waits until its script has set its traps.
-  void StartReady(Supervisor* supervisor, const std::string& name, const std::string& script) {
-    COHORT_ASSERT_OK(
-        supervisor->Start(Shell(name, absl::StrCat("echo ready; ", script), Path(name + ".log"))));
+  // Starts a child and waits until it has set `traps`; then it does nothing but sleep.
+  void StartReady(Supervisor* supervisor, const std::string& name, const std::string& traps = ":") {
+    COHORT_ASSERT_OK(supervisor->Start(
+        Shell(name, absl::StrCat(traps, "; echo ready; while :; do sleep 0.01; done"),
+              Path(name + ".log"))));
     ASSERT_TRUE(Eventually(&gate_, [&] { return Contains(Path(name + ".log"), "ready"); }));
   }
 
@@ -80,14 +81,14 @@ TEST_F(SupervisorTest, ReportsExitCodesAndSignals) {
 
 TEST_F(SupervisorTest, AChildKilledFromOutsideIsNoticedAndCanBeStartedAgain) {
   Supervisor supervisor;
-  StartReady(&supervisor, "worker", "exec sleep 600");
+  StartReady(&supervisor, "worker");
   const pid_t first = supervisor.PidOf("worker");
   ASSERT_EQ(kill(first, SIGKILL), 0);
   std::vector<ChildExit> exits;
   ASSERT_TRUE(Eventually(&gate_, [&] { return !(exits = supervisor.Reap()).empty(); }));
   EXPECT_EQ(exits[0].name, "worker");
   EXPECT_FALSE(exits[0].ok());
-  StartReady(&supervisor, "worker", "exec sleep 600");
+  StartReady(&supervisor, "worker");
   EXPECT_NE(supervisor.PidOf("worker"), first);
 }
 
@@ -112,7 +113,7 @@ TEST_F(SupervisorTest, AMissingProgramIsNamed) {
 
 TEST_F(SupervisorTest, StopAsksFirstAndWaitsForACleanEnd) {
   Supervisor supervisor;
-  StartReady(&supervisor, "polite", "trap 'echo saved; exit 0' TERM; while :; do sleep 0.01; done");
+  StartReady(&supervisor, "polite", "trap 'echo saved; exit 0' TERM");
   EXPECT_TRUE(supervisor.Stop({"polite", "unknown"}, absl::Seconds(20), &gate_));
   EXPECT_TRUE(Contains(Path("polite.log"), "saved"));
   EXPECT_FALSE(supervisor.IsRunning("polite"));
@@ -120,7 +121,7 @@ TEST_F(SupervisorTest, StopAsksFirstAndWaitsForACleanEnd) {
 
 TEST_F(SupervisorTest, StopKillsWhoDoesNotListen) {
   Supervisor supervisor;
-  StartReady(&supervisor, "stubborn", "trap '' TERM; while :; do sleep 0.01; done");
+  StartReady(&supervisor, "stubborn", "trap '' TERM");
   const pid_t pid = supervisor.PidOf("stubborn");
   EXPECT_FALSE(supervisor.Stop({"stubborn"}, absl::Milliseconds(50), &gate_));
   EXPECT_TRUE(Gone(pid));
@@ -128,7 +129,7 @@ TEST_F(SupervisorTest, StopKillsWhoDoesNotListen) {
 
 TEST_F(SupervisorTest, ASecondStopSignalKillsAtOnce) {
   Supervisor supervisor;
-  StartReady(&supervisor, "stubborn", "trap '' TERM; while :; do sleep 0.01; done");
+  StartReady(&supervisor, "stubborn", "trap '' TERM");
   kill(getpid(), SIGINT);
   const absl::Time start = absl::Now();
   EXPECT_FALSE(supervisor.Stop({"stubborn"}, absl::Seconds(600), &gate_));
@@ -137,8 +138,7 @@ TEST_F(SupervisorTest, ASecondStopSignalKillsAtOnce) {
 
 TEST_F(SupervisorTest, TheFirstStopDuringAnEndThatNobodyAskedForKillsNobody) {
   Supervisor supervisor;
-  StartReady(&supervisor, "saver",
-             "trap 'sleep 0.5; echo saved; exit 0' TERM; while :; do sleep 0.01; done");
+  StartReady(&supervisor, "saver", "trap 'sleep 0.5; echo saved; exit 0' TERM");
   kill(getpid(), SIGINT);
   EXPECT_TRUE(supervisor.Stop({"saver"}, absl::Seconds(60), &gate_, /*stops=*/2));
   EXPECT_TRUE(Contains(Path("saver.log"), "saved"));
@@ -146,7 +146,7 @@ TEST_F(SupervisorTest, TheFirstStopDuringAnEndThatNobodyAskedForKillsNobody) {
 
 TEST_F(SupervisorTest, ATerminalsCtrlCReachesOnlyTheParent) {
   Supervisor supervisor;
-  StartReady(&supervisor, "child", "exec sleep 600");
+  StartReady(&supervisor, "child");
   EXPECT_NE(getpgid(supervisor.PidOf("child")), getpgid(0));
   EXPECT_EQ(getpgid(supervisor.PidOf("child")), supervisor.PidOf("child"));
 }
@@ -155,7 +155,7 @@ TEST_F(SupervisorTest, DestructionLeavesNobody) {
   pid_t pid = 0;
   {
     Supervisor supervisor;
-    StartReady(&supervisor, "child", "trap '' TERM INT; while :; do sleep 0.01; done");
+    StartReady(&supervisor, "child", "trap '' TERM INT");
     pid = supervisor.PidOf("child");
   }
   EXPECT_TRUE(Gone(pid));

@@ -50,9 +50,10 @@ class TrainTest : public testing::Test {
     Write(name, absl::StrCat("#!/bin/sh\nD=", folder_.path(), "\nOUT=$D/run\n", commands, "\n"));
     chmod(Path(name).c_str(), 0755);
   }
-  // What a learner does that gets as far as listening.
-  void Learner(const std::string& commands) {
-    Script("cohort-learner", absl::StrCat("echo \"$@\" >> $D/learner.args\n",
+  // What a learner does that gets as far as listening; with the address the workers may set off
+  // what `traps` are for.
+  void Learner(const std::string& commands, const std::string& traps = "") {
+    Script("cohort-learner", absl::StrCat(traps, "\necho \"$@\" >> $D/learner.args\n",
                                           "echo 127.0.0.1:1 > $OUT/address\n", commands));
   }
 
@@ -165,7 +166,7 @@ TEST_F(TrainTest, ARunWithoutAWorkerThatWorksEndsWithTheReason) {
   restarts_.first = absl::Milliseconds(10);
   restarts_.most_quick_failures = 2;
   Script("cohort-rollout", "echo 'cohort-rollout: refused: temperature' >&2\nexit 1");
-  Learner("trap 'exit 0' TERM\nwhile :; do sleep 0.02; done");
+  Learner("while :; do sleep 0.02; done", "trap 'exit 0' TERM");
   const Outcome outcome = Train();
   EXPECT_EQ(outcome.exit, 1);
   EXPECT_THAT(outcome.out, HasSubstr("going on with 1 of 2 workers"));
@@ -234,7 +235,7 @@ TEST_F(TrainTest, AStopThatFindsTheRunDoneIsASuccess) {
 TEST_F(TrainTest, AWorkerOfAnotherModelIsNotTriedAgain) {
   Script("cohort-rollout",
          absl::StrCat(kRecordWorker, "echo 'cohort-rollout: refused' >&2\nexit 42"));
-  Learner("trap 'exit 143' TERM\nwhile :; do sleep 0.02; done");
+  Learner("while :; do sleep 0.02; done", "trap 'exit 143' TERM");
   const Outcome outcome = Train();
   EXPECT_EQ(outcome.exit, kExitBadSetup);
   EXPECT_THAT(outcome.err, HasSubstr("ended with exit code 42, no worker is left"));

@@ -34,12 +34,14 @@ class LocalRanksTest : public testing::Test {
   std::string Read(const std::string& name) const { return ReadFile(Path(name)).value_or(""); }
 
   // The exit code of two ranks of which each runs `commands`, with K for its number in the pod.
+  // `both` waits until both ranks have come to it: traps go before it, what sets them off after it.
   int Run(const std::string& commands, int pod = 0, absl::Duration grace = absl::ZeroDuration()) {
     std::ofstream(Path("learner"))
         << "#!/bin/sh\nD=" << folder_.path() << "\nfor a in \"$@\"; do K=${a#--local-rank=}; done\n"
         << "echo \"$K $OMP_NUM_THREADS $@\" >> $D/started\n"
         << "say() { echo \"cohort-learner: $1\" > $COHORT_TERMINATION_LOG; }\n"
-        << "both() { until [ $(wc -l < $D/started) -ge 2 ]; do sleep 0.02; done; }\n"
+        << "both() { echo $K >> $D/ready\n"
+        << "  until [ $(wc -l < $D/ready) -ge 2 ]; do sleep 0.02; done; }\n"
         << commands << "\n";
     chmod(Path("learner").c_str(), 0755);
     LocalRanksOptions options;
@@ -67,8 +69,8 @@ TEST_F(LocalRanksTest, AllDoneIsDone) {
 }
 
 TEST_F(LocalRanksTest, AKilledRankEndsTheOthersAndThePodWithItsName) {
-  EXPECT_EQ(Run(absl::StrCat("both; [ $K = 1 ] && kill -9 $$\n",
-                             "trap 'echo stopped > $D/zero; exit 143' TERM; ", kWait)),
+  EXPECT_EQ(Run(absl::StrCat("trap 'echo stopped > $D/zero; exit 143' TERM; both\n",
+                             "[ $K = 1 ] && kill -9 $$\n", kWait)),
             kExitFailed);
   EXPECT_THAT(said_, HasSubstr("cohort-learner: learner-1 was killed by signal 9"));
   EXPECT_EQ(Read("zero"), "stopped\n");
@@ -77,8 +79,8 @@ TEST_F(LocalRanksTest, AKilledRankEndsTheOthersAndThePodWithItsName) {
 TEST_F(LocalRanksTest, ABadSetupOfAnyRankIsThePods) {
   std::ofstream(Path("termination-log"));
   setenv("COHORT_TERMINATION_LOG", Path("termination-log").c_str(), 1);
-  EXPECT_EQ(Run(absl::StrCat("[ $K = 1 ] && { both; exit 1; }\n",
-                             "trap 'say \"model.path: nothing there\"; exit 42' TERM; ", kWait)),
+  EXPECT_EQ(Run(absl::StrCat("trap 'say \"model.path: nothing there\"; exit 42' TERM; both\n",
+                             "[ $K = 1 ] && exit 1\n", kWait)),
             kExitBadSetup);
   unsetenv("COHORT_TERMINATION_LOG");
   EXPECT_THAT(Read("termination-log"),
