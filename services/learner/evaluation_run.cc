@@ -22,7 +22,6 @@ namespace cohort {
 namespace {
 
 constexpr absl::Duration kDrain = absl::Seconds(15);
-constexpr absl::Duration kDrainInAHurry = absl::Seconds(3);
 
 // Groups as they arrive, into a file.
 class FileGroupLog final : public GroupLog {
@@ -120,8 +119,11 @@ absl::Status RunEvaluation(const LearnerArgs& args, StopSignal* stop) {
       serving.dispatcher(), absl::Seconds(parts->config.learner().step_timeout_seconds()),
       [&](absl::Time deadline) { return serving.dispatcher().WaitEval(deadline); });
   closing.Set(nullptr);
-  serving.Stop(groups.ok() ? "the evaluation is complete" : "the learner stops",
-               groups.ok() ? kDrain : kDrainInAHurry);
+  if (groups.ok()) {
+    serving.Stop(LearnerEnd::kRunOver, "the evaluation is complete", kDrain);
+  } else {
+    serving.Stop(LearnerEnd::kMayReturn, "the learner stops", absl::ZeroDuration());
+  }
   if (!watcher.stopping() || !absl::IsCancelled(groups.status())) return groups.status();
   return StoppedBySignal(watcher.signal(), "the evaluation was stopped");
 }

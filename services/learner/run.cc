@@ -41,6 +41,8 @@ constexpr char kPhaseTrain[] = "train";  // in status; split by the step's repor
 // After a stop: longer than a healthy rank takes to agree that a step is abandoned.
 constexpr absl::Duration kRankIsStuck = absl::Seconds(10);
 constexpr absl::Duration kLook = absl::Milliseconds(200);
+constexpr absl::Duration kDrain = absl::Seconds(15);
+constexpr absl::Duration kHurriedDrain = absl::Seconds(3);
 constexpr double kShareOfGrace = 0.5;  // the rest is for the checkpoint
 
 // Rank 0 from its first evaluation to the summary.
@@ -100,6 +102,7 @@ class LearnerRun {
   std::string ExtraState() const;
   absl::Status Finish(const absl::Status& trained);
   absl::Status HowItEnded(const absl::Status& trained, const absl::Status& saved) const;
+  void SendWorkersAway(const absl::Status& status);
 
   const LearnerArgs args_;
   LearnerParts& parts_;
@@ -463,11 +466,24 @@ absl::Status LearnerRun::Finish(const absl::Status& trained) {
   if (step() > 0 || stopping() || status.ok()) {
     summary = reporter_->WriteSummary(totals_, step());
   }
-  const bool in_a_hurry = stopping() || !status.ok();
-  serving_->Stop(status.ok() ? "the run is complete" : "the learner stops",
-                 in_a_hurry ? absl::Seconds(3) : absl::Seconds(15));
+  SendWorkersAway(status);
   if (!status.ok()) return status;
   return stopped.ok() ? summary : stopped;
+}
+
+// A learner that was stopped, or failed in a way that another try may not, may be started again:
+// its workers wait for it.
+void LearnerRun::SendWorkersAway(const absl::Status& status) {
+  if (status.ok()) {
+    return serving_->Stop(LearnerEnd::kRunOver, "the run is complete",
+                          stopping() ? kHurriedDrain : kDrain);
+  }
+  if (IsBadSetup(status)) {
+    return serving_->Stop(LearnerEnd::kRunOver,
+                          absl::StrCat("the run is given up: ", std::string(status.message())),
+                          kHurriedDrain);
+  }
+  serving_->Stop(LearnerEnd::kMayReturn, "the learner stops", absl::ZeroDuration());
 }
 
 // The run is saved by now: a rank that hangs is not waited for.

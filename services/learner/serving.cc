@@ -97,7 +97,9 @@ LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
       told);
 }
 
-LearnerServing::~LearnerServing() { Stop("the learner ends", absl::ZeroDuration()); }
+LearnerServing::~LearnerServing() {
+  Stop(LearnerEnd::kMayReturn, "the learner ends", absl::ZeroDuration());
+}
 
 absl::Status LearnerServing::Publish(int64_t version) {
   COHORT_RETURN_IF_ERROR(Stage(version));
@@ -291,12 +293,12 @@ std::string LearnerServing::StatusPage() const {
       text, "</pre>\n");
 }
 
-void LearnerServing::Stop(const std::string& reason, absl::Duration limit) {
+void LearnerServing::Stop(LearnerEnd end, const std::string& reason, absl::Duration limit) {
   if (stopped_) return;
   stopped_ = true;
   dispatcher_->Close();
   if (parts_->http != nullptr) parts_->http->Hide(reason);
-  if (server_ != nullptr) {
+  if (server_ != nullptr && end == LearnerEnd::kRunOver) {
     const int left = session_->Drain(reason, limit);
     if (left > 0) COHORT_LOG(WARNING) << left << " workers did not say goodbye in time";
   }

@@ -26,6 +26,12 @@
 
 namespace cohort {
 
+// What workers are told at a learner's end.
+enum class LearnerEnd {
+  kRunOver,    // complete or given up: they end, too
+  kMayReturn,  // a learner that continues the run may follow: they wait for it
+};
+
 // What Status shows of the ledgers. The terms of the ordinals' one balance:
 // dispatched = in_flight + buffered + training + the terminal states + imbalance, which is always
 // 0.
@@ -52,8 +58,9 @@ class LearnerServing {
   absl::Status Start();
   // What Status shows.
   void Progress(int64_t step, double seconds_per_step);
-  // Workers finish and say goodbye; then both ports close. Idempotent.
-  void Stop(const std::string& reason, absl::Duration limit);
+  // Where the run is over, workers have `limit` to finish and say goodbye; then both ports close.
+  // Idempotent.
+  void Stop(LearnerEnd end, const std::string& reason, absl::Duration limit);
 
   Dispatcher& dispatcher() { return *dispatcher_; }
   SessionService& session() { return *session_; }

@@ -193,7 +193,8 @@ std::optional<v1::Refusal> SessionHub::Admit(const std::shared_ptr<WorkerSession
     absl::MutexLock lock(&mu_);
     if (draining_ || stopped_) {
       ++counters_.refusals;
-      return MakeRefusal(v1::Refusal::SHUTTING_DOWN, "the run is ending");
+      return draining_ ? MakeRefusal(v1::Refusal::RUN_OVER, "the run is over")
+                       : MakeRefusal(v1::Refusal::SHUTTING_DOWN, "the learner is shutting down");
     }
     // Welcomed and registered in one go: no lease comes before it, and no drain is missed.
     v1::LearnerMessage welcome;
@@ -231,9 +232,10 @@ void SessionHub::Remove(Sessions::iterator session) {
 }
 
 void SessionHub::Closed(const std::shared_ptr<WorkerSession>& session, const absl::Status& status) {
-  bool was_serving = false;
+  bool was_serving = false, expected = session->said_goodbye();
   {
     absl::MutexLock lock(&mu_);
+    expected = expected || stopped_;
     streams_.erase(session);
     for (auto it = workers_.begin(); it != workers_.end(); ++it) {
       if (it->second != session) continue;
@@ -245,7 +247,7 @@ void SessionHub::Closed(const std::shared_ptr<WorkerSession>& session, const abs
   if (!was_serving) return;
   ProcessRecorder().Record(absl::StrCat("worker ", session->worker_id(), " gone"));
   std::string left_out;
-  if (!session->said_goodbye() && MayWarn(&left_out)) {
+  if (!expected && MayWarn(&left_out)) {
     COHORT_LOG(WARNING) << "worker " << session->worker_id() << " lost: " << status.message()
                         << "; its leases are issued again" << left_out;
   }

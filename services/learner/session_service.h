@@ -9,7 +9,7 @@
 // `missed_heartbeats` heartbeats is cut off, and its leases are issued again.
 //
 // Thread-safe. gRPC's threads only enqueue; messages are handled on the service's own threads, one
-// at a time per worker. Order of shutdown: Drain (workers finish), Shutdown (streams end), then
+// at a time per worker. Order of shutdown: Drain (where the run is over), Shutdown (streams end), then
 // the server, then this object, then the dispatcher.
 #pragma once
 
@@ -86,10 +86,12 @@ class SessionService {
   // The version that a Welcome names: call after every publication.
   void SetCurrentVersion(int64_t version);
 
-  // Sends no more leases, asks every worker to finish and say Goodbye, refuses new ones, and waits
-  // until all have gone or `limit` is over. Returns the number of workers still there.
+  // The run is over: sends no more leases, asks every worker to finish, say Goodbye and end, tells
+  // the same to those that come now, and waits until all have gone or `limit` is over. Returns the
+  // number of workers still there.
   int Drain(const std::string& reason, absl::Duration limit);
-  // Ends every stream and stops the service's threads. Idempotent.
+  // Ends every stream and stops the service's threads. Workers that were not drained wait for the
+  // next learner. Idempotent.
   void Shutdown();
 
   std::vector<v1::WorkerStatus> Workers() const;  // by worker id, including those gone lately

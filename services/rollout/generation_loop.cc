@@ -188,13 +188,20 @@ void GenerationLoop::TakeInbox() {
     std::swap(inbox, inbox_);
     woken_ = false;
   }
-  for (Waiting& waiting : inbox.leases) waiting_.push_back(std::move(waiting));
+  for (Waiting& waiting : inbox.leases) {
+    Forget(waiting.lease.group_id);  // leased anew, on other terms
+    waiting_.push_back(std::move(waiting));
+  }
   for (GroupId group : inbox.cancels) {
     engine_->Cancel(group);
     submitted_.erase(group);
-    std::erase_if(waiting_,
-                  [group](const Waiting& waiting) { return waiting.lease.group_id == group; });
+    Forget(group);
   }
+}
+
+void GenerationLoop::Forget(GroupId group) {
+  std::erase_if(waiting_,
+                [group](const Waiting& waiting) { return waiting.lease.group_id == group; });
 }
 
 absl::Status GenerationLoop::ApplyWeights() {

@@ -47,6 +47,7 @@ class GenerationLoop {
   GenerationLoop& operator=(const GenerationLoop&) = delete;
 
   void Start();
+  // Takes the place of one for the same group that has not started.
   void AddLease(LeaseTerms lease);
   void CancelLease(GroupId group);
   void Wake();  // new weights are ready
@@ -72,6 +73,7 @@ class GenerationLoop {
   void Run();
   absl::Status RunOnce();
   void TakeInbox();
+  void Forget(GroupId group);  // what waits under this id
   absl::Status ApplyWeights();
   void GiveBackLate();
   void SubmitReady();

@@ -62,6 +62,10 @@ class SessionClient::Impl {
   }
 
  private:
+  struct HeldLease {
+    uint64_t id = 0;
+    int64_t version_floor = 0;
+  };
   // A finished group until its ack.
   struct Outgoing {
     uint64_t lease_id = 0;
@@ -105,10 +109,10 @@ class SessionClient::Impl {
   bool ever_welcomed_ ABSL_GUARDED_BY(mu_) = false;
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
   uint64_t welcomes_ ABSL_GUARDED_BY(mu_) = 0;
-  uint64_t window_ ABSL_GUARDED_BY(mu_) = 0;               // bytes of credit at the welcome
-  uint64_t credit_ ABSL_GUARDED_BY(mu_) = 0;               // bytes that may be sent now
-  std::map<GroupId, uint64_t> held_ ABSL_GUARDED_BY(mu_);  // lease ids of what is being generated
-  std::list<Outgoing> unacked_ ABSL_GUARDED_BY(mu_);       // sent in this order
+  uint64_t window_ ABSL_GUARDED_BY(mu_) = 0;                // bytes of credit at the welcome
+  uint64_t credit_ ABSL_GUARDED_BY(mu_) = 0;                // bytes that may be sent now
+  std::map<GroupId, HeldLease> held_ ABSL_GUARDED_BY(mu_);  // of what is being generated
+  std::list<Outgoing> unacked_ ABSL_GUARDED_BY(mu_);        // sent in this order
   uint64_t unacked_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time send_limit_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
 
@@ -232,6 +236,7 @@ void SessionClient::Impl::HandleWelcome(const v1::Welcome& welcome) {
 
 void SessionClient::Impl::HandleRefusal(const v1::Refusal& refusal) {
   if (refusal.reason() == v1::Refusal::SHUTTING_DOWN) return;  // tried again, a new one may come
+  if (refusal.reason() == v1::Refusal::RUN_OVER) return stream_.End(absl::OkStatus());
   // The process before, whose end the learner has not seen yet: the stream tries again until the
   // connect limit.
   if (refusal.reason() == v1::Refusal::WORKER_ID_IN_USE) return;
@@ -257,9 +262,11 @@ void SessionClient::Impl::HandleLease(const v1::Lease& message) {
       outgoing->lease_id = lease->lease_id;  // finished already, its ack answers this lease, too
       return;
     }
-    const bool known = held_.contains(lease->group_id);
-    held_[lease->group_id] = lease->lease_id;
-    if (known) return;
+    const auto [held, is_new] =
+        held_.try_emplace(lease->group_id, HeldLease{lease->lease_id, lease->version_floor});
+    held->second.id = lease->lease_id;
+    if (!is_new && lease->version_floor >= held->second.version_floor) return;
+    held->second.version_floor = lease->version_floor;
   }
   if (events_.on_lease) events_.on_lease(*std::move(lease));
 }
@@ -290,7 +297,7 @@ void SessionClient::Impl::FailLease(GroupId group, v1::LeaseFailed::Reason reaso
     absl::MutexLock lock(&mu_);
     const auto held = held_.find(group);
     if (held == held_.end()) return;
-    lease = held->second;
+    lease = held->second.id;
     held_.erase(held);
   }
   SendFailure(group, lease, reason, detail);
@@ -374,7 +381,7 @@ absl::Status SessionClient::Impl::Enqueue(GroupId group, std::shared_ptr<const s
   const auto held = held_.find(group);
   if (held == held_.end()) return absl::OkStatus();
   unacked_bytes_ += bytes->size();
-  unacked_.push_back({held->second, GroupSplitter(group, std::move(bytes))});
+  unacked_.push_back({held->second.id, GroupSplitter(group, std::move(bytes))});
   held_.erase(held);
   SendChunks();
   return absl::OkStatus();

@@ -3,9 +3,13 @@
 //   connecting -> Hello -> serving (leases in, groups out) -> Drain -> Goodbye -> ended
 //        ^------ connection lost: backoff, Hello again, groups without an ack are sent again
 //
+// A learner that may be started again closes the stream; one whose run is over drains, and refuses
+// who comes later with RUN_OVER, which ends the session in order.
+//
 // Groups are kept until their ack and sent one after the other, only against byte credits;
 // heartbeats and failures overtake them. A lease for a group that this worker already has in hand
-// is not reported twice.
+// is not reported twice, unless it asks for older weights than
+// before: its learner came back from a checkpoint.
 //
 // Thread-safe. Events are called one at a time on the client's own thread, without locks held;
 // they must not block and must not destroy the client.
@@ -91,9 +95,9 @@ class SessionClient {
   // Ends the session at once. Idempotent.
   void Stop();
 
-  // Blocks until the session has ended for good or `deadline`. OK: Finish or Stop;
-  // DeadlineExceeded: no learner for connect_limit, or `deadline`; FailedPrecondition: refused,
-  // with what differs.
+  // Blocks until the session has ended for good or `deadline`. OK: Finish, Stop, or the run is
+  // over; DeadlineExceeded: no learner for connect_limit, or `deadline`; FailedPrecondition:
+  // refused, with what differs.
   absl::Status Wait(absl::Time deadline);
   bool ended() const;
 

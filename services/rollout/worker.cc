@@ -310,7 +310,9 @@ absl::Status Worker::WaitForEnd() {
   for (;;) {
     CountStreams();
     if (const int signal = stop_->Wait(kPoll); signal != 0) {
-      DrainAll(absl::Seconds(config_.rollout().drain_seconds()), absl::StrCat("signal ", signal));
+      // Without a learner nobody would take what is finished.
+      const double seconds = session_->connected() ? config_.rollout().drain_seconds() : 0;
+      DrainAll(absl::Seconds(seconds), absl::StrCat("signal ", signal));
       return absl::OkStatus();
     }
     bool drain = false;

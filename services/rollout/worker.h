@@ -7,9 +7,10 @@
 // A lease waits in the inbox until the worker holds weights at or above its floor. Weights are
 // applied by the generation thread between two decode steps.
 //
-// Shutdown (SIGTERM, or Drain from the learner): leases that have not started are given back,
-// running groups get a limited time, what is finished is scored and sent, Goodbye, threads are
-// joined.
+// A learner that goes away is waited for, rollout.connect_seconds long: it may be started again.
+// Shutdown (SIGTERM, or Drain from a learner whose run is over): leases that have not started are
+// given back, running groups get a limited time, what is finished is scored and sent, Goodbye,
+// threads are joined.
 #pragma once
 
 #include <string>
@@ -32,8 +33,8 @@ struct WorkerArgs {
   SecurityFlags security;
 };
 
-// Serves until the learner sends it away, `stop` fires, or the session cannot go on. OK: an orderly
-// end.
+// Serves until the learner says that the run is over, `stop` fires, or the session cannot go on.
+// OK: an orderly end. DeadlineExceeded: no learner for rollout.connect_seconds.
 absl::Status RunWorker(const WorkerArgs& args, StopSignal* stop);
 
 }  // namespace cohort

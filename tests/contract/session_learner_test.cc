@@ -224,11 +224,11 @@ TEST_F(LearnerTest, UnfinishedGroupsOfAllWorkersTogetherAreBounded) {
   EXPECT_FALSE(small->stream().closed());
 }
 
-TEST_F(LearnerTest, RefusesNewWorkersWhileItShutsDown) {
+TEST_F(LearnerTest, TellsAWorkerThatComesAfterTheDrainThatTheRunIsOver) {
   EXPECT_EQ(service_->Drain("done", absl::ZeroDuration()), 0);
   auto worker = client_->Open();
   worker->Send(Hello("w-1"));
-  EXPECT_EQ(RefusalOf(*worker).reason(), v1::Refusal::SHUTTING_DOWN);
+  EXPECT_EQ(RefusalOf(*worker).reason(), v1::Refusal::RUN_OVER);
 }
 
 TEST_F(LearnerTest, RefusesWhatIsNoProtocol) {

@@ -185,6 +185,14 @@ TEST_F(WorkerTest, TriesAgainWhenTheLearnerIsShuttingDown) {
   COHORT_ASSERT_OK(client_->WaitWelcomed(TestDeadline()));
 }
 
+TEST_F(WorkerTest, ARunThatIsOverEndsTheSessionInOrder) {
+  auto learner = service_.ends.Next();
+  v1::LearnerMessage message;
+  message.mutable_refusal()->set_reason(v1::Refusal::RUN_OVER);
+  learner->Send(message);
+  COHORT_EXPECT_OK(client_->Wait(TestDeadline()));
+}
+
 TEST_F(WorkerTest, SendsAGroupInChunksAgainstCreditsAndForgetsItWithTheAck) {
   auto learner = Welcome(/*credit=*/100);
   const LeaseTerms terms = Lease(0);
@@ -295,6 +303,20 @@ TEST_F(WorkerTest, ALeaseItAlreadyHasInHandOnlyChangesItsNumber) {
   const auto chunk = learner->Next([](const auto& m) { return m.has_group_chunk(); });
   ASSERT_TRUE(chunk.has_value());
   EXPECT_EQ(chunk->group_chunk().lease_id(), 9u);
+}
+
+TEST_F(WorkerTest, ALearnerThatWentBackToACheckpointHasItsOlderFloorTaken) {
+  LeaseTerms terms = Lease(0, /*lease_id=*/1);
+  terms.version_floor = 50;
+  auto learner = Welcome();
+  SendLease(*learner, terms);
+  ASSERT_TRUE(seen_.WaitFor(&Seen::leases, 1));
+  learner->stream().Finish(absl::UnavailableError("the learner is shutting down"));
+  learner = Welcome();
+  terms.lease_id = 2;
+  terms.version_floor = 40;
+  SendLease(*learner, terms);
+  EXPECT_TRUE(seen_.WaitFor(&Seen::leases, 2)) << "it would wait for version 50";
 }
 
 TEST_F(WorkerTest, GivesALeaseBackAndAnswersOneThatMakesNoSense) {

@@ -86,8 +86,10 @@ TEST_F(LearnerOnlyWorker, TwoShareACacheAndTakeWorkFromTheFirstStepOn) {
       << first->Log() << second->Log();
   learner->Signal(SIGTERM);
   EXPECT_EQ(learner->Wait(absl::Seconds(30)), ExitOfSignal(SIGTERM)) << learner->Log();
-  EXPECT_EQ(first->Wait(absl::Seconds(20)), 0) << first->Log();
-  EXPECT_EQ(second->Wait(absl::Seconds(20)), 0) << second->Log();
+  for (Process* worker : {first.get(), second.get()}) {
+    worker->Signal(SIGTERM);
+    EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+  }
   EXPECT_EQ(CacheFiles().size(), 5U);
 }
 

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -53,6 +54,13 @@ inline std::vector<std::string> ErrorLines(const std::string& log) {
     if (!std::regex_match(std::string(line), kLogLine)) lines.emplace_back(line);
   }
   return lines;
+}
+
+// All that a program says beside its log: one line with all of `parts`.
+template <typename... Parts>
+auto OneErrorLine(const std::string& program, const Parts&... parts) {
+  return testing::ElementsAre(
+      testing::AllOf(testing::StartsWith(program + ": "), testing::HasSubstr(parts)...));
 }
 
 // Ends with the test, whatever happens.

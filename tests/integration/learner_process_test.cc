@@ -1,5 +1,5 @@
-// cohort-learner and cohort-rollout as real processes on a tiny model: ranks, signals and what is
-// reported when something is wrong.
+// cohort-learner and cohort-rollout as real processes on a tiny model: whole runs, also of several
+// ranks, paused and continued.
 #include "tests/integration/learner_process.h"
 
 #include <algorithm>
@@ -11,17 +11,7 @@ namespace cohort {
 namespace {
 
 using testing::AllOf;
-using testing::ElementsAre;
-using testing::EndsWith;
 using testing::HasSubstr;
-using testing::Not;
-using testing::StartsWith;
-
-// All that a program says beside its log: one line with all of `parts`.
-template <typename... Parts>
-auto OneErrorLine(const std::string& program, const Parts&... parts) {
-  return ElementsAre(AllOf(StartsWith(program + ": "), HasSubstr(parts)...));
-}
 
 TEST_F(LearnerProcess, TwoRanksTrainAndEndTogether) {
   WriteConfig(3);
@@ -38,25 +28,6 @@ TEST_F(LearnerProcess, TwoRanksTrainAndEndTogether) {
     for (const char* key : {"time/allreduce", "loss", "kl_ref", "weights/hash", "wait/rollout"}) {
       EXPECT_TRUE(lines[step].contains(key)) << key;
     }
-  }
-}
-
-TEST_F(LearnerProcess, AWorkerOfAnotherKindOfHostTakesTheLearnersDtype) {
-  for (const std::string dtype : {"fp32", "bf16"}) {  // one of them is not this machine's auto
-    WriteConfig(1);
-    const std::string out = Path(absl::StrCat("out-", dtype));
-    Process learner({bin_ + "/cohort-learner", "--config", Path("run.yaml"), "--listen",
-                     "127.0.0.1:0", "--out", out, "--set", absl::StrCat("model.dtype=", dtype)},
-                    Path("learner.log"));
-    ASSERT_TRUE(WaitFor([&] { return ReadFile(out + "/address").ok(); })) << learner.Log();
-    std::string address = ReadFile(out + "/address").value_or("");
-    address = address.substr(0, address.find('\n'));
-    Process worker({bin_ + "/cohort-rollout", "--config", out + "/config.yaml", "--set",
-                    "model.dtype=auto", "--learner", address},
-                   Path("worker.log"));
-    EXPECT_EQ(learner.Wait(absl::Seconds(60)), 0) << learner.Log();
-    EXPECT_EQ(worker.Wait(absl::Seconds(20)), 0) << worker.Log();
-    EXPECT_THAT(worker.Log(), HasSubstr(absl::StrCat("in ", dtype)));
   }
 }
 
@@ -157,42 +128,6 @@ TEST_F(LearnerProcess, TwoPodsTrainAndAStopOfEitherStopsBoth) {
   EXPECT_FALSE(std::filesystem::exists(Path("none")));
 }
 
-TEST_F(LearnerProcess, AKilledRankEndsTheRunWithAnErrorNotAHang) {
-  WriteConfig(100000);
-  const auto rank0 = Learner(0, 2), rank1 = Learner(1, 2);
-  const auto worker = Worker();
-  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << rank0->Log();
-  rank1->Signal(SIGKILL);
-  EXPECT_EQ(rank1->Wait(absl::Seconds(5)), 128 + SIGKILL);
-  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), 1) << rank0->Log();
-  EXPECT_THAT(rank0->Log(), HasSubstr("on rank 0"));
-  EXPECT_FALSE(Checkpoints().empty()) << "the steps before the failed one are lost";
-}
-
-TEST_F(LearnerProcess, ASignalSavesAndResumingContinues) {
-  WriteConfig(100000);
-  auto learner = Learner();
-  auto worker = Worker();
-  ASSERT_TRUE(WaitFor([&] { return Trained(2); })) << learner->Log();
-  const absl::Time start = absl::Now();
-  learner->Signal(SIGTERM);
-  EXPECT_EQ(learner->Wait(absl::Seconds(30)), ExitOfSignal(SIGTERM)) << learner->Log();
-  EXPECT_LT(absl::Now() - start, absl::Seconds(15));
-  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
-  const size_t lines = Metrics().size();
-  const auto done = Metrics().back()["step"].get<int64_t>();
-
-  unlink(Path("out/address").c_str());
-  WriteConfig(static_cast<int>(done) + 2);
-  learner = Learner(0, 1, {"--resume"});
-  worker = Worker();
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
-  EXPECT_THAT(learner->Log(), HasSubstr(absl::StrCat("step ", done)));
-  const std::vector<nlohmann::json> resumed = Metrics();
-  ASSERT_EQ(resumed.size(), lines + 2);
-  EXPECT_EQ(resumed.back()["step"], done + 2);
-}
-
 TEST_F(LearnerProcess, ARunEndsOnceItHasSampledItsTokensAlsoWhenResumed) {
   WriteConfig(1000);
   auto learner = Learner(0, 1, {"--set", "run.sampled_tokens=1"});
@@ -229,24 +164,6 @@ TEST_F(LearnerProcess, ACheckpointHasAllOfItsStep) {
             json(Path("out/summary.json"))["train_seconds"]);
 }
 
-TEST_F(LearnerProcess, ResumingNothingIsRefusedInOneLine) {
-  WriteConfig(2);
-  const auto learner = Learner(0, 1, {"--resume"});
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup);
-  EXPECT_THAT(ErrorLines(learner->Log()),
-              OneErrorLine("cohort-learner", "--resume: no run in ", Path("out"),
-                           "leave out --resume to start one there", "--resume=auto"));
-  EXPECT_FALSE(std::filesystem::exists(Path("out")));
-}
-
-TEST_F(LearnerProcess, ResumeTakesNoOtherValueThanAuto) {
-  WriteConfig(2);
-  const auto learner = Learner(0, 1, {"--resume=always"});
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup);
-  EXPECT_THAT(ErrorLines(learner->Log()),
-              OneErrorLine("cohort-learner", "--resume: expected ", "found --resume=always"));
-}
-
 TEST_F(LearnerProcess, ARunThatEndedBeforeItsFirstCheckpointIsContinuedFromItsStart) {
   WriteConfig(2);
   // Its first evaluation waits for a worker.
@@ -278,7 +195,6 @@ TEST_F(LearnerProcess, AutoStartsThenContinuesThenSaysThatTheRunIsComplete) {
   ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << learner->Log();
   learner->Signal(SIGTERM);
   EXPECT_EQ(learner->Wait(absl::Seconds(30)), ExitOfSignal(SIGTERM)) << learner->Log();
-  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
   const auto done = Metrics().back()["step"].get<int64_t>();
 
   unlink(Path("out/address").c_str());
@@ -293,52 +209,6 @@ TEST_F(LearnerProcess, AutoStartsThenContinuesThenSaysThatTheRunIsComplete) {
   EXPECT_EQ(learner->Wait(absl::Seconds(30)), 0) << learner->Log();
   EXPECT_THAT(learner->Log(), HasSubstr("is complete already"));
   EXPECT_EQ(ReadFile(Path("out/metrics.jsonl")).value_or(""), metrics);
-}
-
-TEST_F(LearnerProcess, AFolderInWhichALearnerRunsIsLeftAlone) {
-  WriteConfig(100000);
-  const auto learner = Learner();
-  const std::string address = Address();
-  const auto worker = Worker();
-  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << learner->Log();
-  for (const std::string resume : {"", "--resume", "--resume=auto"}) {
-    std::vector<std::string> argv = {bin_ + "/cohort-learner",
-                                     "--config",
-                                     Path("run.yaml"),
-                                     "--listen",
-                                     "127.0.0.1:0",
-                                     "--out",
-                                     Path("out")};
-    if (!resume.empty()) argv.push_back(resume);
-    Process second(argv, Path("second.log"));
-    EXPECT_EQ(second.Wait(absl::Seconds(30)), kExitFailed) << second.Log();
-    EXPECT_THAT(
-        ErrorLines(second.Log()),
-        OneErrorLine("cohort-learner", Path("out") + " is in use by cohort-learner on host ",
-                     absl::StrCat(", process ", learner->pid(), ", since ")));
-  }
-  EXPECT_EQ(Address(), address);
-  learner->Signal(SIGTERM);
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << learner->Log();
-}
-
-TEST_F(LearnerProcess, ARunIsNotContinuedUnderAnotherConfiguration) {
-  WriteConfig(1);
-  auto learner = Learner();
-  const auto worker = Worker();
-  ASSERT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
-  learner = Learner(0, 1, {"--resume=auto", "--set", "run.seed=8"});
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup) << learner->Log();
-  EXPECT_THAT(ErrorLines(learner->Log()), OneErrorLine("cohort-learner", "run.seed was \"7\""));
-}
-
-TEST_F(LearnerProcess, NewTokensThatFillTheContextAreSaidInOneLine) {
-  WriteConfig(2);
-  const auto learner = Learner(0, 1, {"--set", "rollout.max_new_tokens=100000"});
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup);
-  EXPECT_THAT(
-      ErrorLines(learner->Log()),
-      OneErrorLine("cohort-learner", "rollout.max_new_tokens: 100000 new tokens leave no room"));
 }
 
 TEST_F(LearnerProcess, ARunWithoutPromptsLeftPausesUntilItIsStopped) {
@@ -356,7 +226,6 @@ TEST_F(LearnerProcess, ARunWithoutPromptsLeftPausesUntilItIsStopped) {
   rank0->Signal(SIGTERM);
   EXPECT_EQ(rank0->Wait(absl::Seconds(20)), ExitOfSignal(SIGTERM)) << rank0->Log();
   EXPECT_EQ(rank1->Wait(absl::Seconds(20)), ExitOfSignal(SIGTERM)) << rank1->Log();
-  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
 }
 
 TEST_F(LearnerProcess, APausedRunIsResumedWithAnotherLimit) {
@@ -373,7 +242,6 @@ TEST_F(LearnerProcess, APausedRunIsResumedWithAnotherLimit) {
   EXPECT_THAT(learner->Log(), HasSubstr("continue with --resume"));
   learner->Signal(SIGTERM);
   EXPECT_EQ(learner->Wait(absl::Seconds(20)), ExitOfSignal(SIGTERM)) << learner->Log();
-  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
   const auto done = Metrics().back()["step"].get<int64_t>();
   ASSERT_GT(done, 0);
 
@@ -414,56 +282,6 @@ TEST_F(LearnerProcess, AVoteOfTheWorkersTrains) {
   EXPECT_LT(lines[2]["reward/neg_entropy_mean/mean"].get<double>(), 0);
 }
 
-TEST_F(LearnerProcess, AMistypedKeyIsSaidInOneLineWithItsPlaceAndTheNearestKey) {
-  WriteConfig(3, "optimiser: {lr: 1e-6}\n");
-  const std::string config = ReadFile(Path("run.yaml")).value_or("");
-  const auto lines = std::count(config.begin(), config.end(), '\n');
-  const auto learner = Learner();
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), kExitBadSetup);
-  EXPECT_THAT(ErrorLines(learner->Log()),
-              OneErrorLine("cohort-learner", absl::StrCat(Path("run.yaml"), ":", lines, ": "),
-                           "unknown key 'optimiser'; did you mean 'optimizer'?"));
-}
-
-TEST_F(LearnerProcess, TruncatedWeightsAreSaidInOneLine) {
-  WriteConfig(3);
-  const std::string weights = Path("model/model.safetensors");
-  const auto size = std::filesystem::file_size(weights);
-  std::filesystem::resize_file(weights, size - 4);
-  auto learner = Learner();
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), kExitBadSetup);
-  EXPECT_THAT(ErrorLines(learner->Log()),
-              OneErrorLine("cohort-learner", weights + ": tensor ", "do not lie in the file's ",
-                           "the file is truncated or damaged"));
-
-  std::filesystem::resize_file(weights, 1000);  // in the middle of the header
-  learner = Learner();
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), kExitBadSetup);
-  EXPECT_THAT(ErrorLines(learner->Log()),
-              OneErrorLine("cohort-learner", weights + ": the header says it is ",
-                           "the file has 1000;", "it is truncated or not a safetensors file"));
-}
-
-TEST_F(LearnerProcess, MissingWeightsAreSaidInOneLine) {
-  WriteConfig(3);
-  std::filesystem::remove(Path("model/model.safetensors"));
-  const auto learner = Learner();
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), kExitBadSetup);
-  EXPECT_THAT(ErrorLines(learner->Log()),
-              OneErrorLine("cohort-learner", absl::StrCat("no weights in ", Path("model")),
-                           "expected model.safetensors or model.safetensors.index.json"));
-}
-
-TEST_F(LearnerProcess, ATokenizerThatDoesNotFitTheModelIsSaidInOneLine) {
-  WriteConfig(3);
-  auto tokenizer = nlohmann::json::parse(ReadFile(Path("model/tokenizer.json")).value_or(""));
-  tokenizer["model"]["vocab"]["beyond the model"] = 99999;
-  COHORT_ASSERT_OK(WriteFileAtomic(Path("model/tokenizer.json"), tokenizer.dump()));
-  const auto learner = Learner();
-  EXPECT_EQ(learner->Wait(absl::Seconds(20)), kExitBadSetup);
-  EXPECT_THAT(ErrorLines(learner->Log()), OneErrorLine("cohort-learner", "99999", Path("model")));
-}
-
 TEST_F(LearnerProcess, ARewardThatNeverHasAVerdictEndsTheRunAndSaysSo) {
   // The numbers that this verifier needs are not among the task's columns.
   WriteConfig(30, "");
@@ -477,57 +295,6 @@ TEST_F(LearnerProcess, ARewardThatNeverHasAVerdictEndsTheRunAndSaysSo) {
   EXPECT_EQ(learner->Wait(absl::Seconds(90)), 1) << learner->Log();
   EXPECT_THAT(learner->Log(), HasSubstr("ALERT no_verdicts"));
   EXPECT_THAT(learner->Log(), HasSubstr("10 steps in a row"));
-}
-
-TEST_F(LearnerProcess, APortInUseIsSaidInOneLine) {
-  WriteConfig(3);
-  const auto first = Learner();
-  const std::string address = Address();
-  Process second({bin_ + "/cohort-learner", "--config", Path("run.yaml"), "--listen", address,
-                  "--out", Path("other")},
-                 Path("second.log"));
-  EXPECT_EQ(second.Wait(absl::Seconds(30)), 1);
-  EXPECT_THAT(ErrorLines(second.Log()),
-              OneErrorLine("cohort-learner", "cannot listen on " + address, "in use",
-                           "choose another address", "or stop the process that holds it"));
-}
-
-TEST_F(LearnerProcess, AWorkerOfAnotherConfigurationOrModelIsRefusedWithTheFieldThatDiffers) {
-  WriteConfig(2);
-  const auto learner = Learner();
-  const std::string refused = absl::StrCat("learner at ", Address(), " refused this worker: ");
-  auto worker = Worker({"--set", "rollout.temperature=0.5"});
-  EXPECT_EQ(worker->Wait(absl::Seconds(30)), kExitBadSetup) << worker->Log();
-  EXPECT_THAT(ErrorLines(worker->Log()),
-              OneErrorLine("cohort-rollout", refused,
-                           "rollout.temperature: learner has 1, worker has 0.5"));
-
-  const std::string make = MakeModelCommand("other", "--hidden 32 --layers 2 --seed 4");
-  ASSERT_EQ(std::system(make.c_str()), 0) << make;
-  worker = Worker({"--set", absl::StrCat("model.path=", Path("other"))});
-  EXPECT_EQ(worker->Wait(absl::Seconds(30)), kExitBadSetup) << worker->Log();
-  EXPECT_THAT(ErrorLines(worker->Log()),
-              OneErrorLine("cohort-rollout", refused, "model.sha256: learner has "));
-
-  worker = Worker();  // the run is none the worse for it
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
-  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
-}
-
-TEST_F(LearnerProcess, AWorkerThatIsThereFirstSaysThatItWaitsAndThenTrainsWithTheLearner) {
-  WriteConfig(2);
-  const std::string address = absl::StrCat("127.0.0.1:", FreePort());
-  Process worker({bin_ + "/cohort-rollout", "--config", Path("run.yaml"), "--learner", address,
-                  "--secret-file", Path("out/secret")},
-                 Path("worker.log"));
-  const std::string notice = absl::StrCat("waiting for learner at ", address);
-  ASSERT_TRUE(WaitFor([&] { return absl::StrContains(worker.Log(), notice); })) << worker.Log();
-  Process learner({bin_ + "/cohort-learner", "--config", Path("run.yaml"), "--listen", address,
-                   "--out", Path("out")},
-                  Path("learner.log"));
-  EXPECT_EQ(learner.Wait(absl::Seconds(60)), 0) << learner.Log();
-  EXPECT_EQ(worker.Wait(absl::Seconds(20)), 0) << worker.Log();
-  EXPECT_EQ(Metrics().size(), 3U);
 }
 
 TEST_F(LearnerProcess, ACheckpointThatCannotBeWrittenStopsNoTraining) {
@@ -561,110 +328,6 @@ TEST_F(LearnerProcess, ARunWhoseLastStepCannotBeSavedIsAFailureWithTheReason) {
               OneErrorLine("cohort-learner", "step 3 of 3 is done but not saved: "));
   EXPECT_THAT(ReadFile(Path("termination-log")).value_or(""),
               HasSubstr("cohort-learner: step 3 of 3 is done but not saved: "));
-  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
-}
-
-// ---- stops ----
-
-TEST_F(LearnerProcess, OneStopCountsOnceHoweverManySignalsTellIt) {
-  WriteConfig(100000);
-  const auto learner = Learner();
-  const auto worker = Worker();
-  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << learner->Log();
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGTERM}) learner->Signal(signal);
-  EXPECT_GE(learner->Wait(absl::Seconds(60)), ExitOfSignal(1)) << learner->Log();
-  EXPECT_FALSE(Checkpoints().empty()) << learner->Log();
-  EXPECT_THAT(learner->Log(), Not(HasSubstr("ending at once")));
-}
-
-TEST_F(LearnerProcess, HangingUpStopsARunUnlessItWasIgnoredAtItsStart) {
-  WriteConfig(100000);
-  auto learner = Learner();
-  auto worker = Worker();
-  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << learner->Log();
-  learner->Signal(SIGHUP);
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGHUP)) << learner->Log();
-  EXPECT_FALSE(Checkpoints().empty());
-
-  unlink(Path("out/address").c_str());
-  const auto before = std::signal(SIGHUP, SIG_IGN);  // as nohup does
-  learner = Learner(0, 1, {"--resume"});
-  std::signal(SIGHUP, before);
-  worker = Worker();
-  const size_t lines = Metrics().size();
-  ASSERT_TRUE(WaitFor([&] { return Trained(lines); })) << learner->Log();
-  learner->Signal(SIGHUP);
-  const size_t then = Metrics().size();
-  ASSERT_TRUE(WaitFor([&] { return Trained(then + 1); })) << learner->Log();
-  learner->Signal(SIGTERM);
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << learner->Log();
-}
-
-TEST_F(LearnerProcess, AStopOfAnyRankStopsAndSavesTheRun) {
-  WriteConfig(100000);
-  const auto rank0 = Learner(0, 2), rank1 = Learner(1, 2);
-  const auto worker = Worker();
-  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << rank0->Log();
-  rank1->Signal(SIGTERM);
-  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << rank0->Log();
-  EXPECT_EQ(rank1->Wait(absl::Seconds(20)), ExitOfSignal(SIGTERM)) << rank1->Log();
-  EXPECT_THAT(rank0->Log(), HasSubstr("rank 1 was told to stop by signal 15"));
-  ASSERT_EQ(Checkpoints().size(), 1U);
-  EXPECT_THAT(Checkpoints()[0], EndsWith(absl::StrCat(Metrics().back()["step"].get<int64_t>())));
-}
-
-TEST_F(LearnerProcess, AStopWhileARankHangsLosesNoStepThatIsDone) {
-  WriteConfig(100000);
-  const auto rank0 = Learner(0, 2), rank1 = Learner(1, 2);
-  const auto worker = Worker();
-  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << rank0->Log();
-  rank1->Signal(SIGSTOP);
-  rank0->Signal(SIGTERM);
-  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << rank0->Log();
-  ASSERT_EQ(Checkpoints().size(), 1U) << rank0->Log();
-  EXPECT_THAT(Checkpoints()[0], EndsWith(absl::StrCat(Metrics().back()["step"].get<int64_t>())));
-}
-
-TEST_F(LearnerProcess, AllRanksOfAStoppedRunSayThatItIsNotDone) {
-  WriteConfig(100000);
-  const auto rank0 = Learner(0, 2), rank1 = Learner(1, 2);
-  const auto worker = Worker();
-  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << rank0->Log();
-  rank0->Signal(SIGTERM);
-  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << rank0->Log();
-  EXPECT_EQ(rank1->Wait(absl::Seconds(20)), ExitOfSignal(SIGTERM)) << rank1->Log();
-  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
-}
-
-TEST_F(LearnerProcess, WhatOnlyRankZeroReadsIsAnErrorOfTheSetupForAllRanks) {
-  WriteConfig(1);
-  const std::vector<std::string> missing = {"--set",
-                                            absl::StrCat("data.path=", Path("none.jsonl"))};
-  auto rank0 = Learner(0, 2, missing), rank1 = Learner(1, 2, missing);
-  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), kExitBadSetup) << rank0->Log();
-  EXPECT_EQ(rank1->Wait(absl::Seconds(60)), kExitBadSetup) << rank1->Log();
-
-  rank0 = Learner(0, 2), rank1 = Learner(1, 2);
-  const auto worker = Worker();
-  ASSERT_EQ(rank0->Wait(absl::Seconds(60)), kExitDone) << rank0->Log();
-  ASSERT_EQ(rank1->Wait(absl::Seconds(60)), kExitDone) << rank1->Log();
-  const std::vector<std::string> other = {"--resume", "--set", "run.seed=8"};
-  rank0 = Learner(0, 2, other), rank1 = Learner(1, 2, other);
-  EXPECT_EQ(rank0->Wait(absl::Seconds(60)), kExitBadSetup) << rank0->Log();
-  EXPECT_EQ(rank1->Wait(absl::Seconds(60)), kExitBadSetup) << rank1->Log();
-}
-
-TEST_F(LearnerProcess, MissingDataAndAnUnknownFlagAreErrorsOfTheSetup) {
-  WriteConfig(3);
-  auto learner = Learner(0, 1, {"--set", absl::StrCat("data.path=", Path("none.jsonl"))});
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup) << learner->Log();
-  EXPECT_THAT(learner->Log(), HasSubstr(Path("none.jsonl")));
-  learner = Learner(0, 1, {"--lisen", "127.0.0.1:0"});
-  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup) << learner->Log();
-  Process worker({bin_ + "/cohort-rollout", "--config", Path("run.yaml"), "--learner",
-                  "127.0.0.1:1", "--set", absl::StrCat("model.path=", Path("none"))},
-                 Path("worker.log"));
-  EXPECT_EQ(worker.Wait(absl::Seconds(60)), kExitBadSetup) << worker.Log();
 }
 
 }  // namespace
