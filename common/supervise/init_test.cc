@@ -108,8 +108,7 @@ TEST_F(InitTest, ItsProgramDiesWithIt) {
   kill(init_, SIGKILL);
   ASSERT_EQ(waitpid(init_, nullptr, 0), init_);
   const auto state = [&] {
-    const std::string stat =
-        ReadFile(absl::StrCat("/proc/", program, "/stat")).value_or("gone) Z");
+    const std::string stat = ReadFile(absl::StrCat("/proc/", program, "/stat")).value_or("gone) Z");
     return stat[stat.rfind(')') + 2];
   };
   const absl::Time deadline = absl::Now() + absl::Seconds(20);

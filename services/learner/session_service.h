@@ -9,8 +9,8 @@
 // `missed_heartbeats` heartbeats is cut off, and its leases are issued again.
 //
 // Thread-safe. gRPC's threads only enqueue; messages are handled on the service's own threads, one
-// at a time per worker. Order of shutdown: Drain (where the run is over), Shutdown (streams end), then
-// the server, then this object, then the dispatcher.
+// at a time per worker. Order of shutdown: Drain (where the run is over), Shutdown (streams end),
+// then the server, then this object, then the dispatcher.
 #pragma once
 
 #include <cstdint>
