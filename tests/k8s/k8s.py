@@ -4,14 +4,19 @@ Every call has a deadline. A command that fails raises Failed with its command l
 a wait that ends raises Failed with what it waited for and what it saw last.
 """
 
+import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
+import threading
 import time
+import urllib.request
 
 POLL_SECONDS = 0.5
+FORWARD_SECONDS = 600  # the most that a forwarded port is used
 
 
 class Failed(Exception):
@@ -106,6 +111,32 @@ class Cluster:
         """Starts its deletion and waits until its pods are gone, so that the next scenario has the nodes to itself."""
         run(["kubectl", "delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false"])
         wait_until(120, f"the pods of {self.namespace} to be gone", lambda: not self.items("pods"))
+
+    @contextlib.contextmanager
+    def forwarded(self, pod, port):
+        """`kubectl port-forward` for as long as the context lasts: gives http://127.0.0.1:PORT."""
+        command = ["kubectl", "-n", self.namespace, "port-forward", f"pod/{pod}", f":{port}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            end = threading.Timer(FORWARD_SECONDS, process.kill)  # also ends the read of a line that never comes
+            end.start()
+            try:
+                said = process.stdout.readline()
+                found = re.match(r"Forwarding from (127\.0\.0\.1:\d+)", said)
+                if not found:
+                    raise Failed(f"`{' '.join(command)}` said {said.strip()!r}, expected the port it forwards")
+                yield f"http://{found[1]}"
+            finally:
+                end.cancel()
+                process.kill()
+
+    def fetch(self, pod, port, path, seconds=10):
+        """The body of an HTTP answer of a pod."""
+        with self.forwarded(pod, port) as address:
+            try:
+                with urllib.request.urlopen(address + path, timeout=seconds) as answer:
+                    return answer.read().decode()
+            except OSError as error:
+                raise Failed(f"{path} of port {port} of pod {pod}: {error}") from error
 
     def run_pod(self, name, image, command, *, claim=None, seconds=120, pull_policy="IfNotPresent"):
         """Runs a one-off pod to its end and returns its output. `claim` is mounted at /run/cohort."""

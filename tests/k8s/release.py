@@ -12,6 +12,7 @@ from k8s import Failed, find_program, run, wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/cohort"
+HTTP_PORT = 9090  # of every pod
 HELM_CACHE = os.environ.get("COHORT_CACHE", "~/.cache/cohort") + "/tools"
 
 # Small enough for a node of two cores; the step's numbers do not depend on them.
@@ -23,6 +24,7 @@ class Settings:
 
     def __init__(self, registry, tag, pull_policy, helm, helm4):
         self.registry, self.tag, self.pull_policy = registry, tag, pull_policy
+        self.next_tag = tag + "-next"  # of images to upgrade to
         self.helm, self.helm4 = helm, helm4
         self.at_end = contextlib.ExitStack()  # what is undone when all scenarios are done
 
@@ -178,6 +180,13 @@ class Release:
     def run_with_volume(self, pod, command, seconds=120):
         return self.cluster.run_pod(pod, self.settings.image("cli"), command, claim=self.claim, seconds=seconds,
                                     pull_policy=self.settings.pull_policy)
+
+    def metric(self, pod, name):
+        """The value of a metric without labels, as the pod's /metrics says it."""
+        for line in self.cluster.fetch(pod, HTTP_PORT, "/metrics").splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+        raise Failed(f"{name} is not in /metrics of pod {pod}")
 
     # ---- waits ----
 

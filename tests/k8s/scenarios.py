@@ -305,7 +305,8 @@ def rank_killed(cluster, settings):
 
 @scenario
 def upgrade(cluster, settings):
-    """Scaled counts survive upgrades; a semantic change is refused; steps and learning rate change as documented."""
+    """Scaled counts survive upgrades; a semantic change is refused; certificates are renewed under running
+    processes; steps, learning rate and image change as documented."""
     release = Release(cluster, settings)
     config, values = tiny(FOREVER), paced(200, replicas=2)
     release.install(config, values)
@@ -313,10 +314,11 @@ def upgrade(cluster, settings):
     release.wait_step(6)
     upgrade_keeps_scaled_count(release, config, values)
     upgrade_refuses_semantic_change(release, config, values)
+    renewed = upgrade_renews_certificates(release, config, values)
     numbers = upgrade_changes_steps(release, config, values)
     upgrade_rolls_back(release)
     release.test()
-    return numbers + "; rollback and helm test: ok"
+    return f"{numbers}; {renewed}; rollback and helm test: ok"
 
 
 def upgrade_keeps_scaled_count(release, config, values):
@@ -338,18 +340,39 @@ def upgrade_refuses_semantic_change(release, config, values):
     require(before == after, "the refused upgrade changed the ConfigMap")
 
 
+def upgrade_renews_certificates(release, config, values):
+    """No process restarts for it; the kubelet brings the files within a minute or two."""
+    name = "cohort_tls_certificate_expiry_timestamp_seconds"
+    learner, step = release.learner_pod(), release.step()
+    old = release.metric(learner, name)
+    start = time.monotonic()
+    release.upgrade(config, merged(values, {"tls": {"generated": {"renew": "again"}}}))
+    wait_until(180, "the learner to hold the new certificate", lambda: release.metric(learner, name) > old)
+    seconds = time.monotonic() - start
+    restarts_are_none(release)
+    worker = release.pods("rollout")[0]["metadata"]["name"]
+    release.cluster.kubectl("delete", "pod", worker, "--wait=false")  # the next one shows a new certificate, too
+    release.wait_serving(3, 60)
+    require(release.learner_pod() == learner, "the learner was replaced")
+    wait_until(60, "a step with new certificates", lambda: release.step() > step)
+    return f"new certificates in force after {seconds:.0f} s"
+
+
 def upgrade_changes_steps(release, config, values):
     """The documented way: checkpoint, replace the Job, resume."""
     step = release.step()
     start = time.monotonic()
     release.delete_job()
     changed = merged(config, {"run": {"steps": FOREVER + 1}, "optimizer": {"lr": 5e-3}})
-    release.upgrade(changed, values)
+    tag = release.settings.next_tag
+    release.upgrade(changed, merged(values, {"image": {"tag": tag}, "tls": {"generated": {"renew": "again"}}}))
     wait_until(120, "a step of the new Job", lambda: release.step() > step)
     seconds = time.monotonic() - start
+    image = release.cluster.get("pod", release.learner_pod())["spec"]["containers"][0]["image"]
+    require(image.endswith(":" + tag), f"the learner runs {image}, expected tag {tag}")
     require(int(release.status()["steps"]) == FOREVER + 1, "the new number of steps is not in force")
     check_history(release.read_run("metrics.jsonl"), release.read_run("groups.jsonl"))
-    return f"new steps and learning rate: next step after {seconds:.0f} s"
+    return f"new steps, learning rate and image: next step after {seconds:.0f} s"
 
 
 def upgrade_rolls_back(release):
