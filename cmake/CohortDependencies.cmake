@@ -18,6 +18,14 @@ pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)
 pkg_check_modules(libarchive REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(microhttpd REQUIRED IMPORTED_TARGET libmicrohttpd)
 
+# Debian's FLINT 2 brings no pkg-config file.
+find_library(FLINT_LIBRARY flint REQUIRED)
+find_path(FLINT_INCLUDE_DIR flint/fmpz_mpoly.h REQUIRED)
+add_library(cohort_flint INTERFACE)
+target_link_libraries(cohort_flint INTERFACE ${FLINT_LIBRARY})
+target_include_directories(cohort_flint SYSTEM INTERFACE ${FLINT_INCLUDE_DIR})
+add_library(cohort::flint ALIAS cohort_flint)
+
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")

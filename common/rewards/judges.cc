@@ -110,10 +110,9 @@ Judgement JudgeMath(absl::string_view completion, const RewardPrompt& prompt, bo
   if (!HasGold(prompt)) return kNoGold;
   const auto box = ExtractBoxed(completion);
   if (!box || absl::StripAsciiWhitespace(*box).empty()) return kUnparsable;
-  const std::string value = compat ? NormalizeHendrycks(*box) : CanonicalAnswer(*box);
   return AnyGold(prompt, [&](const std::string& gold) {
     const std::string text = ExtractBoxed(gold).value_or(gold);
-    return value == (compat ? NormalizeHendrycks(text) : CanonicalAnswer(text));
+    return compat ? HendrycksEqual(*box, text) : AnswerMatches(*box, text);
   });
 }
 

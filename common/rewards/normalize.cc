@@ -146,18 +146,38 @@ std::string UnwrapLines(const std::string& text) {
   return absl::StrJoin(lines, "\n");
 }
 
-}  // namespace
+constexpr absl::string_view kUnitMark = "\\text{ ";
 
-std::string NormalizeHendrycks(absl::string_view answer) {
-  if (answer.size() > kMaxAnswerBytes) return std::string(answer);
+std::string DropStyle(absl::string_view answer) {
   std::string text = Replace(answer, "\n", "");
   text = Replace(text, "\\!", "");
   text = Replace(text, "\\\\", "\\");
   text = Replace(Replace(text, "tfrac", "frac"), "dfrac", "frac");
   text = Replace(Replace(text, "\\left", ""), "\\right", "");
   text = Replace(Replace(text, "^{\\circ}", ""), "^\\circ", "");
-  text = Replace(text, "\\$", "");
-  text = text.substr(0, text.find("\\text{ "));  // units on the right
+  return Replace(text, "\\$", "");
+}
+
+// Two of what the reference takes for units.
+bool HasTwoUnits(absl::string_view answer) {
+  if (answer.size() > kMaxAnswerBytes) return false;
+  const std::string text = DropStyle(answer);
+  const size_t first = text.find(kUnitMark.data(), 0, kUnitMark.size());
+  return first != std::string::npos &&
+         text.find(kUnitMark.data(), first + 1, kUnitMark.size()) != std::string::npos;
+}
+
+}  // namespace
+
+bool HendrycksEqual(absl::string_view a, absl::string_view b) {
+  if (HasTwoUnits(a) || HasTwoUnits(b)) return a == b;
+  return NormalizeHendrycks(a) == NormalizeHendrycks(b);
+}
+
+std::string NormalizeHendrycks(absl::string_view answer) {
+  if (answer.size() > kMaxAnswerBytes) return std::string(answer);
+  std::string text = DropStyle(answer);
+  text = text.substr(0, text.find(kUnitMark.data(), 0, kUnitMark.size()));  // units on the right
   text = Replace(text, "\\%", "");
   text = Replace(Replace(text, " .", " 0."), "{.", "{0.");
   if (absl::StartsWith(text, ".")) text = absl::StrCat("0", text);

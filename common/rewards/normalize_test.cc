@@ -38,5 +38,12 @@ TEST(NormalizeMinervaTest, AppliesEachRule) {
   EXPECT_EQ(NormalizeMinerva("frac"), "frac");
 }
 
+// The reference takes an answer with two units for one that it cannot read.
+TEST(NormalizeTest, TwoUnitsAreComparedAsTheyAre) {
+  EXPECT_FALSE(HendrycksEqual("6\\text{ tall, }1\\text{ low}", "6\\text{ tall, }5\\text{ low}"));
+  EXPECT_TRUE(HendrycksEqual("6\\text{ tall, }1\\text{ low}", "6\\text{ tall, }1\\text{ low}"));
+  EXPECT_TRUE(HendrycksEqual("6\\text{ tall}", "6"));
+}
+
 }  // namespace
 }  // namespace cohort
