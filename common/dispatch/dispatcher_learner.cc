@@ -240,6 +240,9 @@ LedgerCounts Dispatcher::Counts() const {
   counts.in_flight = flights_.size();
   counts.buffered = buffer_.size();
   counts.training = training_.size();
+  absl::Time oldest = absl::InfiniteFuture();
+  for (const auto& [ordinal, flight] : flights_) oldest = std::min(oldest, flight.first_issued);
+  counts.oldest_in_flight = std::max(clock_->Now() - oldest, absl::ZeroDuration());
   return counts;
 }
 

@@ -54,6 +54,22 @@ TEST_F(DispatcherTest, ALeaseGivenWhileTrainingCountsFromTheStepItWillReach) {
   EXPECT_EQ(Lease().version_floor, 1);
 }
 
+TEST_F(DispatcherTest, TheOldestInFlightCountsFromItsFirstLease) {
+  Start({.groups_per_step = 2, .max_staleness = 0});
+  EXPECT_EQ(dispatcher_->Counts().oldest_in_flight, absl::ZeroDuration());
+  const IssuedLease a = Lease();
+  clock_.Advance(absl::Seconds(3));
+  const IssuedLease b = Lease();
+  dispatcher_->ReturnLease(a.group_id, a.lease_id);
+  clock_.Advance(absl::Seconds(4));
+  EXPECT_EQ(dispatcher_->Counts().oldest_in_flight, absl::Seconds(7)) << "waiting again counts";
+  const IssuedLease again = Lease();
+  Deliver(again);
+  EXPECT_EQ(dispatcher_->Counts().oldest_in_flight, absl::Seconds(4));
+  Deliver(b);
+  EXPECT_EQ(dispatcher_->Counts().oldest_in_flight, absl::ZeroDuration());
+}
+
 TEST_F(DispatcherTest, TakesGroupsInPromptOrderWhateverTheOrderOfArrival) {
   Start({.groups_per_step = 2, .max_staleness = 1});
   std::vector<IssuedLease> leases = {Lease(), Lease(), Lease(), Lease()};

@@ -12,6 +12,7 @@ void LimitPlans(int32_t max_new_tokens, PromptItem* item) {
 
 IssuedLease Flight::Issue(uint64_t lease, const std::string& to, int64_t floor, absl::Time now,
                           absl::Duration duration) {
+  if (!was_issued) first_issued = now;
   was_issued = true;
   lease_id = lease;
   worker = to;

@@ -44,6 +44,7 @@ struct Flight {
   std::string worker;
   absl::Time expires;
   bool was_issued = false;
+  absl::Time first_issued = absl::InfiniteFuture();
 
   bool HeldBy(const std::string& name) const { return lease_id != 0 && worker == name; }
   IssuedLease Issue(uint64_t lease, const std::string& to, int64_t floor, absl::Time now,

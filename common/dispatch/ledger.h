@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace cohort {
 
@@ -40,6 +41,8 @@ struct LedgerCounts {
   uint64_t training = 0;   // taken, step not finished
   std::array<uint64_t, kDeliveries> deliveries{};
   uint64_t reissued = 0;  // leases issued again after an expiry, a failure or a lost worker
+  // Since the first lease of the oldest one in flight; zero: none was leased.
+  absl::Duration oldest_in_flight;
 
   uint64_t TotalEnded() const {
     uint64_t total = 0;

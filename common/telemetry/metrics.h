@@ -1,5 +1,9 @@
-// The Prometheus metrics of all Cohort processes: one catalogue that declares name, kind, unit and
-// HELP once, and a registry that hands out the series and renders the exposition text.
+// The Prometheus metrics of all Cohort processes: a registry that hands out the series of declared
+// metrics and renders the exposition text.
+//
+// A metric is declared by one line of a table: learner_metrics.inc, rollout_metrics.inc and, for
+// what every process has, process_metrics.inc. Code, tests and docs/metrics.md are made of the
+// tables.
 //
 // Naming follows Prometheus: prefix cohort_, base units (seconds, bytes, ratio 0..1), counters end
 // in _total. Never label by prompt, group or step: a label value is a series for ever.
@@ -23,21 +27,31 @@ namespace cohort {
 
 enum class MetricKind { kCounter, kGauge, kHistogram };
 
-// A metric as declared: static, never copied. Histograms name their bucket layout.
-enum class Buckets { kNone, kSeconds, kTokens, kVersions, kReward };
+// A line of a table; static, never copied.
 struct MetricInfo {
   const char* name;
   MetricKind kind;
-  const char* help;  // one sentence with the unit and what the labels mean
-  Buckets buckets = Buckets::kNone;
+  // As in docs/metrics.md; empty: a number of what the name says. A histogram's buckets follow from
+  // it: seconds, tokens, versions, reward or ratio.
+  const char* unit;
+  // "state: healthy dead": one label and all its values; "run model_hash": labels with any value.
+  const char* labels;
+  // Of metrics.jsonl (step_keys.inc), for what is there, too; empty: it is not.
+  // "eval/{suite}/rows": a label's value stands in the place of the braces.
+  const char* key;
+  const char* help;  // sentences; the labels' meaning, too
 };
 
 using Labels = std::map<std::string, std::string>;
 
+class MetricRegistry;
+
 // Handles to one series. Cheap to copy, valid as long as the registry, thread-safe.
+//
+// One NaN would spoil a sum for good: counters and histograms leave out values that are not finite,
+// which kMetricValuesRefused counts.
 class Counter {
  public:
-  explicit Counter(prometheus::Counter* impl) : impl_(impl) {}
   void Add(double amount = 1) const;  // amount >= 0
   // For a total that is counted elsewhere; a smaller one than before changes nothing. By one
   // thread.
@@ -45,39 +59,58 @@ class Counter {
   double Value() const;
 
  private:
+  friend class MetricRegistry;
+  Counter(prometheus::Counter* impl, MetricRegistry* registry, const MetricInfo* info)
+      : impl_(impl), registry_(registry), info_(info) {}
   prometheus::Counter* impl_;
+  MetricRegistry* registry_;
+  const MetricInfo* info_;
 };
 
 class Gauge {
  public:
-  explicit Gauge(prometheus::Gauge* impl) : impl_(impl) {}
   void Set(double value) const;
   void Add(double amount) const;
   double Value() const;
 
  private:
+  friend class MetricRegistry;
+  explicit Gauge(prometheus::Gauge* impl) : impl_(impl) {}
   prometheus::Gauge* impl_;
 };
 
 class Histogram {
  public:
-  explicit Histogram(prometheus::Histogram* impl) : impl_(impl) {}
   void Observe(double value) const;
 
  private:
+  friend class MetricRegistry;
+  Histogram(prometheus::Histogram* impl, MetricRegistry* registry, const MetricInfo* info)
+      : impl_(impl), registry_(registry), info_(info) {}
   prometheus::Histogram* impl_;
+  MetricRegistry* registry_;
+  const MetricInfo* info_;
 };
 
 // All series of one process, from the start with the program's version (kBuildInfo). Thread-safe. A
 // metric asked for twice with the same labels is the same series.
+//
+// Label values are bounded: one that is not among those declared, and any beyond the first
+// kMaxSeries of a metric, becomes "other".
 class MetricRegistry {
  public:
+  static constexpr size_t kMaxSeries = 256;
+
   MetricRegistry();
   ~MetricRegistry();
   MetricRegistry(const MetricRegistry&) = delete;
   MetricRegistry& operator=(const MetricRegistry&) = delete;
 
-  // `info` must be of the kind asked for: COHORT_CHECK.
+  // What counts events is 0 before the first one, not absent: makes the counters and histograms of
+  // a table, with all values of their labels.
+  void Declare(absl::Span<const MetricInfo* const> table);
+
+  // `info` must be of the kind asked for, `labels` must have the names declared: COHORT_CHECK.
   cohort::Counter Counter(const MetricInfo& info, const Labels& labels = {});
   cohort::Gauge Gauge(const MetricInfo& info, const Labels& labels = {});
   cohort::Histogram Histogram(const MetricInfo& info, const Labels& labels = {});
@@ -88,77 +121,36 @@ class MetricRegistry {
   std::string Text() const;  // Prometheus exposition format 0.0.4
 
  private:
+  friend class cohort::Counter;
+  friend class cohort::Histogram;
+  // True: finite, and `minimum` or more. Otherwise counted.
+  bool Accept(const MetricInfo& info, double value, double minimum);
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 
-// ---- the catalogue (deploy.md C3). L: learner, R: rollout worker. ----
+// ---- the tables ----
 namespace metric {
 
-// L: progress
-extern const MetricInfo kLearnerStep;
-extern const MetricInfo kLearnerPaused;
-extern const MetricInfo kRankSilence;  // rank
-extern const MetricInfo kLearnerWeightVersion;
-extern const MetricInfo kLearnerLastStepTimestamp;
-extern const MetricInfo kLearnerPhaseSeconds;  // phase
-extern const MetricInfo kLearnerStepDuration;
-extern const MetricInfo kWeightPublishDuration;
-extern const MetricInfo kCheckpointDuration;
-extern const MetricInfo kCheckpointFailures;
-extern const MetricInfo kLearnerTokens;  // kind
-// L: policy and reward of the last step
-extern const MetricInfo kPolicyLoss;
-extern const MetricInfo kPolicyEntropy;
-extern const MetricInfo kPolicyKl;
-extern const MetricInfo kPolicyMismatchKl;  // stat
-extern const MetricInfo kPolicyClipRatio;   // side
-extern const MetricInfo kPolicyGradNorm;
-extern const MetricInfo kPolicyLearningRate;
-extern const MetricInfo kRewardMeanGauge;  // component
-extern const MetricInfo kRewardStdGauge;
-extern const MetricInfo kRewardHistogram;
-extern const MetricInfo kResponseLength;
-extern const MetricInfo kGroupStaleness;
-extern const MetricInfo kGroupQueueAge;
-extern const MetricInfo kGroupGenerationDuration;
-// L: the ledgers
-extern const MetricInfo kGroupsDispatched;
-extern const MetricInfo kGroups;           // state
-extern const MetricInfo kGroupDeliveries;  // outcome
-extern const MetricInfo kGroupsInFlight;
-extern const MetricInfo kGroupsImbalance;
-extern const MetricInfo kQueueGroups;
-extern const MetricInfo kQueueCapacityGroups;
-extern const MetricInfo kResponses;
-extern const MetricInfo kResponsesTruncated;
-extern const MetricInfo kPromptsTooLong;
-extern const MetricInfo kNonFinite;     // where
-extern const MetricInfo kEvalPass;      // suite
-extern const MetricInfo kWorkers;       // state
-extern const MetricInfo kRefusedCalls;  // reason
-// R
-extern const MetricInfo kRolloutTokens;
-extern const MetricInfo kRolloutGroups;
-extern const MetricInfo kRolloutStateSeconds;  // state
-extern const MetricInfo kRolloutWeightVersion;
-extern const MetricInfo kRolloutRunningSequences;
-extern const MetricInfo kRolloutWaitingSequences;
-extern const MetricInfo kRolloutConnected;
-extern const MetricInfo kRewardDuration;
-extern const MetricInfo kRewardUnscorable;  // reason
-extern const MetricInfo kRewardLimits;      // limit
-extern const MetricInfo kWeightSyncDuration;
-extern const MetricInfo kWeightSyncBytes;
-extern const MetricInfo kWeightSyncFailures;  // reason
-extern const MetricInfo kReconnects;
-// both
-extern const MetricInfo kCertificateExpiry;
-extern const MetricInfo kBuildInfo;  // version
-extern const MetricInfo kRunInfo;    // run, config_hash, model_hash
+#define COHORT_METRIC(id, kind, name, unit, labels, key, help) \
+  inline constexpr MetricInfo id{name, MetricKind::kind, unit, labels, key, help};
+#include "common/telemetry/learner_metrics.inc"
+#include "common/telemetry/process_metrics.inc"
+#include "common/telemetry/rollout_metrics.inc"
+#undef COHORT_METRIC
 
-// Every metric above: for the test that checks the names and for documentation.
-absl::Span<const MetricInfo* const> Catalogue();
+absl::Span<const MetricInfo* const> ProcessMetrics();
+absl::Span<const MetricInfo* const> LearnerMetrics();
+absl::Span<const MetricInfo* const> RolloutMetrics();
 
 }  // namespace metric
+
+// The label that has a fixed set of values and these values; empty: the metric has none such.
+struct ClosedLabel {
+  std::string name;
+  std::vector<std::string> values;
+};
+ClosedLabel ClosedLabelOf(const MetricInfo& info);
+std::vector<std::string> LabelNames(const MetricInfo& info);
+
 }  // namespace cohort

@@ -24,12 +24,26 @@ std::string PhaseTimer::Enter(absl::string_view phase) {
 std::map<std::string, double> PhaseTimer::Take() {
   absl::MutexLock lock(&mu_);
   Account();
+  for (const auto& [phase, seconds] : seconds_) before_[phase] += seconds;
   return std::exchange(seconds_, {});
+}
+
+std::map<std::string, double> PhaseTimer::Totals() {
+  absl::MutexLock lock(&mu_);
+  Account();
+  std::map<std::string, double> totals = before_;
+  for (const auto& [phase, seconds] : seconds_) totals[phase] += seconds;
+  return totals;
 }
 
 std::string PhaseTimer::phase() const {
   absl::MutexLock lock(&mu_);
   return phase_;
+}
+
+absl::Time PhaseTimer::entered() const {
+  absl::MutexLock lock(&mu_);
+  return entered_;
 }
 
 double PhaseTimer::seconds_in_phase() const {

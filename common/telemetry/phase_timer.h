@@ -25,7 +25,11 @@ class PhaseTimer {
   // Seconds per phase since the last call, the running one up to now.
   std::map<std::string, double> Take();
 
+  // Seconds per phase since the beginning, the running one up to now.
+  std::map<std::string, double> Totals();
+
   std::string phase() const;
+  absl::Time entered() const;  // when it began
   double seconds_in_phase() const;
 
   // Enters a phase and, at the end of the scope, the one from before.
@@ -48,9 +52,10 @@ class PhaseTimer {
   Clock* const clock_;
   mutable absl::Mutex mu_;
   std::string phase_ ABSL_GUARDED_BY(mu_);
-  absl::Time entered_ ABSL_GUARDED_BY(mu_);    // when phase_ began
-  absl::Time accounted_ ABSL_GUARDED_BY(mu_);  // up to when seconds_ counts
-  std::map<std::string, double> seconds_ ABSL_GUARDED_BY(mu_);
+  absl::Time entered_ ABSL_GUARDED_BY(mu_);                     // when phase_ began
+  absl::Time accounted_ ABSL_GUARDED_BY(mu_);                   // up to when seconds_ counts
+  std::map<std::string, double> seconds_ ABSL_GUARDED_BY(mu_);  // since the last Take
+  std::map<std::string, double> before_ ABSL_GUARDED_BY(mu_);   // up to it
 };
 
 }  // namespace cohort

@@ -33,6 +33,7 @@ struct ConfigCheckArgs {
 };
 int RunConfigCheck(const ConfigCheckArgs& args);
 
+int RunMetrics();                             // prints docs/metrics.md
 int RunRecipes();                             // lists them, one line each
 int RunRecipesShow(const std::string& name);  // its fields and what differs from grpo
 

@@ -73,6 +73,12 @@ void AddRecipes(CLI::App* app, Action* action) {
       [=] { *action = [=] { return show->parsed() ? RunRecipesShow(*name) : RunRecipes(); }; });
 }
 
+void AddMetrics(CLI::App* app, Action* action) {
+  CLI::App* command = app->add_subcommand(
+      "metrics", "List every metric and every key of metrics.jsonl, as Markdown");
+  command->callback([=] { *action = RunMetrics; });
+}
+
 void AddStatus(CLI::App* app, Action* action) {
   auto args = std::make_shared<StatusArgs>();
   CLI::App* command = app->add_subcommand("status", "One screen from a running learner");
@@ -385,6 +391,7 @@ int Main(int argc, char** argv) {
   AddTokenize(&app, &action);
   AddConfigCheck(&app, &action);
   AddRecipes(&app, &action);
+  AddMetrics(&app, &action);
   AddStatus(&app, &action);
   AddExport(&app, &action);
   AddVectors(&app, &action);

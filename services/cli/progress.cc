@@ -11,12 +11,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "common/telemetry/alerts.h"
 #include "common/telemetry/metric_names.h"
 
 namespace cohort {
 namespace {
 
 constexpr size_t kRecentSteps = 10;
+constexpr char kPaused[] = "  PAUSED, see the ALERT above";
 constexpr double kInvisible = 5e-5;  // below the last digit shown
 
 // Appends the value under `key`, formatted, when there is a number.
@@ -33,6 +35,11 @@ void Append(const nlohmann::json& metrics, const char* key, const absl::FormatSp
 double NumberOr(const nlohmann::json& metrics, const char* key, double otherwise) {
   const auto value = metrics.find(key);
   return value != metrics.end() && value->is_number() ? value->get<double>() : otherwise;
+}
+
+std::string TextOr(const nlohmann::json& object, const char* key) {
+  const auto value = object.find(key);
+  return value != object.end() && value->is_string() ? value->get<std::string>() : "";
 }
 
 std::string Ratio(double value) { return absl::StrFormat("%.1f%%", 100 * value); }
@@ -141,6 +148,14 @@ std::string SummaryText(const nlohmann::json& summary) {
   }
   const double speed = NumberOr(summary, metric::kSummaryTokensPerSecond, -1);
   if (speed >= 0) absl::StrAppendFormat(&out, "%-18s %.0f tokens/s\n", "throughput", speed);
+  const auto alerts = summary.find(metric::kSummaryAlerts);
+  if (alerts == summary.end() || !alerts->is_array()) return out;
+  for (const nlohmann::json& alert : *alerts) {
+    if (!alert.is_object()) continue;
+    absl::StrAppendFormat(&out, "%-18s %s, raised %.0f times%s\n", "ALERT", TextOr(alert, "alert"),
+                          NumberOr(alert, "count", 0),
+                          alert.value("over", nlohmann::json()) == true ? ", over" : "");
+  }
   return out;
 }
 
@@ -159,6 +174,16 @@ void ProgressView::OnMetrics(const std::string& line) {
   if (!evaluation.empty()) Say(evaluation);
 }
 
+void ProgressView::OnAlert(const std::string& line) {
+  const std::string text = AlertText(line);
+  if (text.empty()) return;
+  const nlohmann::json alert = nlohmann::json::parse(line, nullptr, false);
+  if (TextOr(alert, "alert") == kAlertExhausted) {
+    paused_ = alert.value("over", nlohmann::json()) != true;
+  }
+  Say(text);
+}
+
 std::string ProgressView::TimeLeft() const {
   const double sum = std::accumulate(recent_.begin(), recent_.end(), 0.0);
   if (sum <= 0 || step_ > steps_) return "";
@@ -174,8 +199,11 @@ void ProgressView::Say(absl::string_view text) {
 
 void ProgressView::Tick() {
   if (width_ <= 0) return;
-  *out_ << "\r\x1b[2K" << ProgressBar(step_, steps_, absl::Now() - started_, TimeLeft(), width_ - 1)
-        << std::flush;
+  const absl::string_view note = paused_ ? kPaused : "";
+  const int width = width_ - 1 - static_cast<int>(note.size());
+  *out_ << "\r\x1b[2K"
+        << ProgressBar(step_, steps_, absl::Now() - started_, paused_ ? "" : TimeLeft(), width)
+        << note << std::flush;
   bar_shown_ = true;
 }
 

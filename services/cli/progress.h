@@ -53,6 +53,7 @@ class ProgressView {
       : out_(out), steps_(steps), width_(width), started_(absl::Now()) {}
 
   void OnMetrics(const std::string& line);  // one line of metrics.jsonl; others are ignored
+  void OnAlert(const std::string& line);    // likewise of alerts.jsonl
   void Say(absl::string_view text);         // a line of our own
   void Tick();                              // redraws the bar; call a few times a second
   void Done();                              // removes the bar
@@ -68,6 +69,7 @@ class ProgressView {
   int64_t step_ = 0;
   std::deque<double> recent_;  // seconds of the last steps
   bool bar_shown_ = false;
+  bool paused_ = false;
 };
 
 }  // namespace cohort

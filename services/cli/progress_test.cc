@@ -71,6 +71,26 @@ TEST(ProgressViewTest, ABarBelowTheLinesOnATerminal) {
   EXPECT_THAT(out.str(), HasSubstr("left 2:20\n\r\x1b[2K[############"));
 }
 
+TEST(ProgressViewTest, ShowsAlertsAndThatTheRunIsPaused) {
+  constexpr char kPaused[] =
+      R"({"alert":"dynamic_sampling_exhausted","text":"8 prompts gave only 1","over":false})";
+  constexpr char kGoesOn[] = R"({"alert":"dynamic_sampling_exhausted","text":"","over":true})";
+  std::ostringstream lines;
+  ProgressView plain(&lines, 40, 0);  // no terminal
+  plain.OnAlert(kPaused);
+  plain.OnAlert("no JSON");
+  EXPECT_EQ(lines.str(), "ALERT dynamic_sampling_exhausted: 8 prompts gave only 1\n");
+  std::ostringstream out;
+  ProgressView view(&out, 40, 100);
+  view.OnAlert(kPaused);
+  EXPECT_THAT(out.str(), HasSubstr("gave only 1\n\r\x1b[2K["));
+  EXPECT_THAT(out.str(), HasSubstr("  PAUSED, see the ALERT above"));
+  out.str("");
+  view.OnAlert(kGoesOn);
+  EXPECT_THAT(out.str(), HasSubstr("over: dynamic_sampling_exhausted\n"));
+  EXPECT_THAT(out.str().substr(out.str().find("over:")), testing::Not(HasSubstr("PAUSED")));
+}
+
 TEST(LineFollowerTest, GivesWholeLinesOnce) {
   TemporaryFolder folder;
   const std::string path = folder.path() + "/m";
@@ -101,6 +121,9 @@ TEST(SummaryTextTest, ShowsBeforeAndAfter) {
   EXPECT_THAT(text, HasSubstr("held-out accuracy  21.0% -> 93.0%\n"));
   EXPECT_THAT(text, HasSubstr("training reward    0.200 -> 0.950\n"));
   EXPECT_THAT(text, HasSubstr("steps              40 in 3:21\n"));
+  EXPECT_EQ(SummaryText(nlohmann::json::parse(
+                R"({"alerts":[{"alert":"checkpoint_failed","count":2,"over":true}, 3]})")),
+            "ALERT              checkpoint_failed, raised 2 times, over\n");
   EXPECT_THAT(SummaryText(nlohmann::json::parse(R"({"steps":1,"heldout_accuracy_before":null})")),
               IsEmpty());
 }

@@ -394,9 +394,9 @@ absl::Status SftRun::OneStep() {
   row.Set(metric::kEntropy, report.entropy);
   row.Set(metric::kResponseLengthMean,
           static_cast<double>(report.learned_tokens) / static_cast<double>(report.examples));
-  row.Set("sft/examples", report.examples);
-  row.Set("sft/examples_too_long", totals_.too_long);
-  row.Set("sft/learned_tokens", report.learned_tokens);
+  row.Set(metric::kSftExamples, report.examples);
+  row.Set(metric::kSftTooLong, totals_.too_long);
+  row.Set(metric::kSftLearnedTokens, report.learned_tokens);
   row.Set(metric::kTrainTokensPerSecond,
           seconds > 0 ? static_cast<double>(report.packed_tokens) / seconds : 0);
   const int64_t every = config_.eval().every_steps();
@@ -428,9 +428,9 @@ absl::Status SftRun::Evaluate(MetricRow* row) {
     if (i == 0) accuracy_ = accuracy;
     const std::string& name = evaluator.source().name();
     row->Set(metric::EvalAccuracy(name), accuracy);
-    row->Set(absl::StrCat("eval/", name, "/rows"), judged);
-    row->Set(absl::StrCat("eval/", name, "/unscorable"), unscorable);
-    row->Set(absl::StrCat("eval/", name, "/response_length"), judged > 0 ? tokens / judged : 0);
+    row->Set(metric::EvalRows(name), judged);
+    row->Set(metric::EvalUnscorable(name), unscorable);
+    row->Set(metric::EvalResponseLength(name), judged > 0 ? tokens / judged : 0);
   }
   if (step() > 0) totals_.after = accuracy_;
   row->Set(metric::TimePhase(metric::kPhaseEval), absl::ToDoubleSeconds(absl::Now() - start));

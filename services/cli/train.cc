@@ -3,6 +3,7 @@
 #include "services/cli/train.h"
 
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,7 +75,8 @@ class TrainRun {
         program_folder_(std::filesystem::path(args.self).parent_path().string()),
         gpus_(VisibleGpus(config_)),
         view_(&std::cout, config_.run().steps(), TerminalWidth()),
-        metrics_(OutPath(metric::kMetricsFile), /*skip_existing=*/true) {
+        metrics_(OutPath(metric::kMetricsFile), /*skip_existing=*/true),
+        alerts_(OutPath(metric::kAlertsFile), /*skip_existing=*/true) {
     for (const std::string& name : WorkerNames()) workers_[name].policy = RestartPolicy(restarts);
   }
 
@@ -98,6 +100,7 @@ class TrainRun {
 
   absl::Status StartLearner();
   absl::Status StartWorkersWhenReachable();
+  bool RunIsOver() const;
   absl::Status RestartWorkers();
   absl::Status HandleExit(const ChildExit& exit);
   absl::Status HandleWorkerExit(const ChildExit& exit);
@@ -123,8 +126,9 @@ class TrainRun {
   SignalGate gate_;
   Supervisor supervisor_;
   ProgressView view_;
-  LineFollower metrics_;
+  LineFollower metrics_, alerts_;
 
+  const absl::Time started_ = absl::Now();
   std::string address_;  // of the learner; empty: not known yet
   int ranks_done_ = 0;
   struct Worker {
@@ -267,10 +271,18 @@ absl::Status TrainRun::LeaveOut(const ChildExit& exit) {
   return absl::OkStatus();
 }
 
+// The learner has written its summary: it needs no workers any more, though it may be there for
+// some time for those who read its metrics.
+bool TrainRun::RunIsOver() const {
+  struct stat info{};
+  return stat(OutPath(metric::kSummaryFile).c_str(), &info) == 0 &&
+         absl::TimeFromTimespec(info.st_mtim) >= started_;
+}
+
 absl::Status TrainRun::RestartWorkers() {
   for (int i = 0; i < config_.rollout().workers(); ++i) {
     Worker& worker = workers_[absl::StrCat("worker-", i)];
-    if (!worker.restart_at || absl::Now() < *worker.restart_at) continue;
+    if (!worker.restart_at || absl::Now() < *worker.restart_at || RunIsOver()) continue;
     worker.restart_at.reset();
     COHORT_RETURN_IF_ERROR(supervisor_.Start(WorkerSpec(i)));
   }
@@ -290,6 +302,7 @@ absl::Status TrainRun::HandleExit(const ChildExit& exit) {
 
 void TrainRun::ShowMetrics() {
   for (const std::string& line : metrics_.Poll()) view_.OnMetrics(line);
+  for (const std::string& line : alerts_.Poll()) view_.OnAlert(line);
 }
 
 absl::Status TrainRun::Step() {

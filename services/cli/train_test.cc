@@ -106,6 +106,15 @@ TEST_F(TrainTest, ShowsTheStepsAndTheSummaryAndStopsTheWorkers) {
   for (int pid = 0; pids >> pid;) EXPECT_NE(kill(pid, 0), 0) << "worker " << pid << " is left";
 }
 
+TEST_F(TrainTest, ShowsTheLearnersAlertsAsTheyCome) {
+  Learner(
+      absl::StrCat("echo '{\"alert\":\"checkpoint_failed\",\"text\":\"step 1: disk full\"}' "
+                   ">> $OUT/alerts.jsonl\n"));
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("\nALERT checkpoint_failed: step 1: disk full\n"));
+}
+
 TEST_F(TrainTest, ALearnerThatDiesEndsTheRunWithItsLastWords) {
   Learner("echo 'the reason' >&2\nexit 3");
   const Outcome outcome = Train();

@@ -51,6 +51,8 @@ TEST(LearnerHttpTest, ShowsTheRunWhileItLasts) {
     EXPECT_EQ(Ask(http->address(), "/status"), "200 {}");
     EXPECT_THAT(Ask(http->address(), "/metrics"), HasSubstr("cohort_learner_step 5"));
     http->Hide("the run is over");
+    EXPECT_THAT(Ask(http->address(), "/metrics"), HasSubstr("cohort_learner_step 5"));
+    http->Forget();
   }
   EXPECT_EQ(Ask(http->address(), "/healthz"), "200 ok\n");
   EXPECT_EQ(Ask(http->address(), "/readyz"), "503 the run is over\n");

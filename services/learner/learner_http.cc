@@ -43,6 +43,10 @@ void LearnerHttp::Hide(const std::string& why) {
   waits_for_ = why;
   shown_ = false;
   pages_ = {};
+}
+
+void LearnerHttp::Forget() {
+  absl::MutexLock lock(&mu_);
   metrics_ = nullptr;
 }
 
@@ -73,6 +77,7 @@ std::string LearnerHttp::StatusPage() const {
 }
 
 std::string LearnerHttp::Metrics() const {
+  scrapes_.Scraped();
   absl::ReaderMutexLock lock(&mu_);
   return metrics_ != nullptr ? metrics_->Text() : program_.Text();
 }

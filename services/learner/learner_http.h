@@ -2,6 +2,7 @@
 // the ranks are waited for, and /readyz says which of them it is. What the run shows comes later.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -11,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/telemetry/http_host.h"
 #include "common/telemetry/metrics.h"
+#include "common/telemetry/scrape_watch.h"
 
 namespace cohort {
 
@@ -30,9 +32,15 @@ class LearnerHttp {
   // The pages, and with `metrics` the series, are these from now on. `metrics` may be null: those
   // of the program alone.
   void Show(HttpCallbacks pages, const MetricRegistry* metrics);
-  // Not ready again, because of `why`. Waits until no page of Show is being made any more; what
-  // Show was given may end then.
+  // Not ready again, because of `why`, and no page of Show is made any more when this returns. The
+  // series stay.
   void Hide(const std::string& why);
+  // Waits as ScrapeWatch does for those who read the series.
+  void WaitForLastScrapes(absl::Duration limit, const std::function<bool()>& stopped) {
+    scrapes_.WaitForLast(limit, stopped);
+  }
+  // The series go, too: what Show was given may end once this has returned.
+  void Forget();
 
  private:
   LearnerHttp() = default;
@@ -48,6 +56,7 @@ class LearnerHttp {
   bool shown_ ABSL_GUARDED_BY(mu_) = false;
   HttpCallbacks pages_ ABSL_GUARDED_BY(mu_);
   const MetricRegistry* metrics_ ABSL_GUARDED_BY(mu_) = nullptr;
+  mutable ScrapeWatch scrapes_;
   std::unique_ptr<HttpHost> host_;  // ends first
 };
 

@@ -4,11 +4,13 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/base/utf8.h"
 #include "common/rl/staleness.h"
 #include "common/tasks/prompt_source.h"
 #include "common/telemetry/metric_names.h"
@@ -66,20 +68,20 @@ void SetPolicy(const StepReport& report, MetricRow* row) {
 
 void SetBeside(const StepReport& report, MetricRow* row) {
   if (report.critic) {
-    row->Set("critic/loss", report.critic->loss);
-    row->Set("critic/explained_variance", report.critic->explained_variance);
-    row->Set("critic/value_mean", report.critic->value_mean);
-    row->Set("critic/return_mean", report.critic->return_mean);
-    row->Set("critic/clip_ratio", report.critic->clip_fraction);
-    row->Set("critic/grad_norm", report.critic->grad_norm);
-    row->Set("critic/learning_rate", report.critic->learning_rate);
+    row->Set(metric::kCriticLoss, report.critic->loss);
+    row->Set(metric::kCriticExplainedVariance, report.critic->explained_variance);
+    row->Set(metric::kCriticValueMean, report.critic->value_mean);
+    row->Set(metric::kCriticReturnMean, report.critic->return_mean);
+    row->Set(metric::kCriticClipRatio, report.critic->clip_fraction);
+    row->Set(metric::kCriticGradNorm, report.critic->grad_norm);
+    row->Set(metric::kCriticLearningRate, report.critic->learning_rate);
   }
   if (report.process) {
-    row->Set("process_model/loss", report.process->loss);
-    row->Set("process_model/accuracy", report.process->accuracy);
-    row->Set("process_model/reward_mean", report.process->reward_mean);
-    row->Set("process_model/grad_norm", report.process->grad_norm);
-    row->Set("process_model/learning_rate", report.process->learning_rate);
+    row->Set(metric::kProcessLoss, report.process->loss);
+    row->Set(metric::kProcessAccuracy, report.process->accuracy);
+    row->Set(metric::kProcessRewardMean, report.process->reward_mean);
+    row->Set(metric::kProcessGradNorm, report.process->grad_norm);
+    row->Set(metric::kProcessLearningRate, report.process->learning_rate);
   }
 }
 
@@ -90,7 +92,7 @@ void SetRewards(const StepReport& report, MetricRow* row) {
     row->Set(metric::RewardComponentMean(name), mean);
   }
   for (const auto& [name, mean] : report.signal_means) {
-    row->Set(absl::StrCat("signal/", name, "/mean"), mean);
+    row->Set(metric::SignalMean(name), mean);
   }
   row->Set(metric::kAccuracyMean, report.accuracy_mean);
   row->Set(metric::kFracRewardZeroStd, report.frac_zero_std);
@@ -183,10 +185,6 @@ nlohmann::json SampleJson(const StepLine& line, const Group& group, const Row& r
   return sample;
 }
 
-void LogFailure(const char* what, const absl::Status& status) {
-  if (!status.ok()) COHORT_LOG(ERROR) << what << ": " << status.message();
-}
-
 }  // namespace
 
 std::string RunTotals::ToJson() const {
@@ -216,33 +214,11 @@ RunTotals RunTotals::FromJson(const std::string& text) {
   return totals;
 }
 
-const char* WorkerState(const v1::WorkerStatus& worker, absl::Duration heartbeat, int64_t oldest) {
-  if (!worker.connected()) return "dead";
-  if (absl::Seconds(worker.last_seen_seconds()) > 2 * heartbeat) return "suspect";
-  return worker.held_version() < oldest ? "stale" : "healthy";
-}
-
 RunReporter::RunReporter(const v1::RunConfig& config, std::string out, const Tokenizer* tokenizer)
-    : config_(config), out_(std::move(out)), tokenizer_(tokenizer) {
-  // What counts events is 0 before the first one, not absent.
-  registry_.Gauge(metric::kLearnerPaused).Set(0);
-  for (const MetricInfo* info :
-       {&metric::kCheckpointFailures, &metric::kResponses, &metric::kResponsesTruncated}) {
-    registry_.Counter(*info).RaiseTo(0);
-  }
-  for (const char* kind : {"prompt", "response"}) {
-    registry_.Counter(metric::kLearnerTokens, {{"kind", kind}}).RaiseTo(0);
-  }
-  for (const char* where : {"grad", "logprob", "reward", "value"}) {
-    registry_.Counter(metric::kNonFinite, {{"where", where}}).RaiseTo(0);
-  }
-  for (const MetricInfo* info :
-       {&metric::kLearnerStepDuration, &metric::kWeightPublishDuration,
-        &metric::kCheckpointDuration, &metric::kRewardHistogram, &metric::kResponseLength,
-        &metric::kGroupStaleness, &metric::kGroupQueueAge, &metric::kGroupGenerationDuration}) {
-    registry_.Histogram(*info);
-  }
-}
+    : config_(config),
+      out_(std::move(out)),
+      tokenizer_(tokenizer),
+      run_metrics_(config, out_, &registry_) {}
 
 absl::StatusOr<std::unique_ptr<RunReporter>> RunReporter::Open(const v1::RunConfig& config,
                                                                const std::string& out,
@@ -256,6 +232,10 @@ absl::StatusOr<std::unique_ptr<RunReporter>> RunReporter::Open(const v1::RunConf
   COHORT_ASSIGN_OR_RETURN(reporter->metrics_, open(metric::kMetricsFile));
   COHORT_ASSIGN_OR_RETURN(reporter->samples_, open(metric::kSamplesFile));
   COHORT_ASSIGN_OR_RETURN(reporter->history_, open(metric::kGroupsFile));
+  COHORT_ASSIGN_OR_RETURN(
+      reporter->alerts_,
+      AlertLog::Open(absl::StrCat(out, "/", metric::kAlertsFile), &reporter->registry_));
+  if (resumed_step > 0) reporter->run_metrics_.ResumedFrom(resumed_step);
   if (config.log().tensorboard()) {
     COHORT_ASSIGN_OR_RETURN(
         reporter->tensorboard_,
@@ -278,7 +258,7 @@ MetricRow RunReporter::MakeRow(const StepLine& line) const {
     SetGroups(line, &row);
   }
   if (line.report != nullptr && !config_.rollout().length_schedule().empty()) {
-    row.Set("rollout/max_new_tokens", LengthLimitAt(config_.rollout(), line.step - 1));
+    row.Set(metric::kLengthLimit, LengthLimitAt(config_.rollout(), line.step - 1));
   }
   row.Set(metric::kWeightsVersion, line.version);
   row.SetText(metric::kWeightsHash, line.weights_hash);
@@ -291,16 +271,24 @@ MetricRow RunReporter::MakeRow(const StepLine& line) const {
   return row;
 }
 
+// `file`, as kFileWriteFailures calls it, went without a record: training goes on.
+void RunReporter::Keep(const char* file, const absl::Status& written) {
+  if (written.ok()) return;
+  run_metrics_.FileNotWritten(file);
+  COHORT_LOG(ERROR) << file << ": " << written.message();
+}
+
 void RunReporter::Step(const StepLine& line) {
   const MetricRow row = MakeRow(line);
-  LogFailure("metrics.jsonl", metrics_->Write(row));
-  if (tensorboard_ != nullptr) LogFailure("tensorboard", tensorboard_->Write(line.step, row));
+  Keep("metrics", metrics_->Write(row));
+  if (tensorboard_ != nullptr) Keep("tensorboard", tensorboard_->Write(line.step, row));
   if (line.batch != nullptr) {
     WriteSamples(line);
     WriteHistory(line);
   }
   WarnOfWhitening(line);
-  Export(line);
+  run_metrics_.Step(line, row);
+  alerts_->SetStep(line.step);
   absl::MutexLock lock(&mu_);
   last_ = row;
 }
@@ -327,8 +315,8 @@ void RunReporter::WriteSamples(const StepLine& line) {
     if (group.rows.empty()) continue;
     const size_t index = (static_cast<size_t>(line.step) + i / groups.size()) % group.rows.size();
     const nlohmann::json sample = SampleJson(line, group, group.rows[index], *tokenizer_, spec);
-    LogFailure("samples.jsonl", samples_->WriteLine(sample.dump(
-                                    -1, ' ', false, nlohmann::json::error_handler_t::replace)));
+    Keep("samples", samples_->WriteLine(
+                        sample.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
   }
 }
 
@@ -359,139 +347,30 @@ void RunReporter::WriteHistory(const StepLine& line) {
                                   {"prompt", PromptKey(group.prompt)},
                                   {"accuracy", outcome.accuracy},
                                   {"rows", outcome.rows}};
-    LogFailure("groups.jsonl", history_->WriteLine(entry.dump(
-                                   -1, ' ', false, nlohmann::json::error_handler_t::replace)));
-  }
-}
-
-void RunReporter::Export(const StepLine& line) {
-  registry_.Gauge(metric::kLearnerStep).Set(static_cast<double>(line.step));
-  registry_.Gauge(metric::kLearnerWeightVersion).Set(static_cast<double>(line.version));
-  registry_.Gauge(metric::kLearnerLastStepTimestamp)
-      .Set(absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()));
-  for (const auto& [phase, seconds] : line.phase_seconds) {
-    registry_.Counter(metric::kLearnerPhaseSeconds, {{"phase", phase}}).Add(seconds);
-  }
-  for (const EvalResult& result : line.evaluation) {
-    registry_.Gauge(metric::kEvalPass, {{"suite", result.name}}).Set(result.accuracy);
-  }
-  if (line.report == nullptr) return;
-  const StepReport& report = *line.report;
-  registry_.Histogram(metric::kLearnerStepDuration).Observe(Total(line.phase_seconds));
-  registry_.Histogram(metric::kWeightPublishDuration)
-      .Observe(SecondsIn(line.phase_seconds, metric::kPhasePublish));
-  registry_.Counter(metric::kLearnerTokens, {{"kind", "response"}})
-      .Add(static_cast<double>(report.response_tokens));
-  registry_.Counter(metric::kLearnerTokens, {{"kind", "prompt"}})
-      .Add(static_cast<double>(
-          std::max<int64_t>(0, report.trained_tokens - report.response_tokens)));
-  registry_.Gauge(metric::kPolicyLoss).Set(report.loss);
-  registry_.Gauge(metric::kPolicyEntropy).Set(PerToken(report.stats.entropy, report.stats.tokens));
-  if (report.has_reference) registry_.Gauge(metric::kPolicyKl).Set(report.kl_reference);
-  registry_.Gauge(metric::kPolicyMismatchKl, {{"stat", "mean"}}).Set(report.mismatch.K3());
-  registry_.Gauge(metric::kPolicyMismatchKl, {{"stat", "max"}})
-      .Set(report.mismatch.max_log_difference);
-  registry_.Gauge(metric::kPolicyClipRatio, {{"side", "low"}})
-      .Set(PerToken(report.stats.clipped_low, report.stats.tokens));
-  registry_.Gauge(metric::kPolicyClipRatio, {{"side", "high"}})
-      .Set(PerToken(report.stats.clipped_high, report.stats.tokens));
-  registry_.Gauge(metric::kPolicyGradNorm).Set(report.grad_norm);
-  registry_.Gauge(metric::kPolicyLearningRate).Set(report.learning_rate);
-  registry_.Gauge(metric::kRewardStdGauge).Set(report.reward_std);
-  registry_.Gauge(metric::kRewardMeanGauge, {{"component", "total"}}).Set(report.reward_mean);
-  for (const auto& [name, mean] : report.component_means) {
-    registry_.Gauge(metric::kRewardMeanGauge, {{"component", name}}).Set(mean);
-  }
-  ExportRows(line);
-}
-
-void RunReporter::ExportRows(const StepLine& line) {
-  for (const absl::Duration queued : line.batch->queued) {
-    registry_.Histogram(metric::kGroupQueueAge).Observe(absl::ToDoubleSeconds(queued));
-  }
-  for (const Group& group : line.batch->groups) {
-    registry_.Histogram(metric::kGroupStaleness)
-        .Observe(
-            static_cast<double>(std::max<int64_t>(0, line.version - 1 - group.OldestVersion())));
-    registry_.Histogram(metric::kGroupGenerationDuration)
-        .Observe(group.timings.queue_seconds + group.timings.prefill_seconds +
-                 group.timings.decode_seconds + group.timings.reward_seconds);
-    for (const Row& row : group.rows) {
-      registry_.Counter(metric::kResponses).Add();
-      if (row.finish == FinishReason::kLength) registry_.Counter(metric::kResponsesTruncated).Add();
-      registry_.Histogram(metric::kResponseLength).Observe(static_cast<double>(row.tokens.size()));
-      const bool scored = row.role == RowRole::kTrain && !row.unscorable;
-      if (scored) registry_.Histogram(metric::kRewardHistogram).Observe(row.reward);
-    }
-  }
-}
-
-void RunReporter::RankSilences(const std::vector<absl::Duration>& silences) {
-  for (size_t rank = 0; rank < silences.size(); ++rank) {
-    registry_.Gauge(metric::kRankSilence, {{"rank", absl::StrCat(rank)}})
-        .Set(absl::ToDoubleSeconds(silences[rank]));
-  }
-}
-
-void RunReporter::Fleet(const LedgerCounts& counts, int64_t version,
-                        const std::vector<v1::WorkerStatus>& workers) {
-  registry_.Counter(metric::kGroupsDispatched).RaiseTo(static_cast<double>(counts.dispatched));
-  for (size_t i = 0; i < counts.ended.size(); ++i) {
-    const std::string state(OrdinalEndName(static_cast<OrdinalEnd>(i)));
-    registry_.Counter(metric::kGroups, {{"state", state}})
-        .RaiseTo(static_cast<double>(counts.ended[i]));
-  }
-  for (size_t i = 0; i < counts.deliveries.size(); ++i) {
-    const std::string outcome(DeliveryName(static_cast<Delivery>(i)));
-    registry_.Counter(metric::kGroupDeliveries, {{"outcome", outcome}})
-        .RaiseTo(static_cast<double>(counts.deliveries[i]));
-  }
-  const size_t too_long = static_cast<size_t>(OrdinalEnd::kPromptTooLong);
-  registry_.Counter(metric::kPromptsTooLong).RaiseTo(static_cast<double>(counts.ended[too_long]));
-  registry_.Gauge(metric::kGroupsInFlight)
-      .Set(static_cast<double>(counts.in_flight + counts.buffered + counts.training));
-  CheckBalance(counts);
-  const int64_t staleness = config_.rollout().max_staleness();
-  registry_.Gauge(metric::kQueueGroups).Set(static_cast<double>(counts.buffered));
-  registry_.Gauge(metric::kQueueCapacityGroups)
-      .Set(static_cast<double>(AdmissionWindow(staleness, config_.learner().prompts_per_step())));
-  std::map<std::string, int> states = {{"healthy", 0}, {"suspect", 0}, {"stale", 0}, {"dead", 0}};
-  const absl::Duration heartbeat = absl::Seconds(config_.rollout().heartbeat_seconds());
-  for (const v1::WorkerStatus& worker : workers) {
-    ++states[WorkerState(worker, heartbeat, version - staleness)];
-  }
-  for (const auto& [state, count] : states) {
-    registry_.Gauge(metric::kWorkers, {{"state", state}}).Set(count);
+    Keep("groups",
+         history_->WriteLine(entry.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
   }
 }
 
 // Said whenever it changes: a prompt that was lost once stays lost.
 void RunReporter::CheckBalance(const LedgerCounts& counts) {
   const int64_t imbalance = counts.Imbalance();
-  registry_.Gauge(metric::kGroupsImbalance).Set(static_cast<double>(imbalance));
+  if (imbalance == 0) alerts_->Clear(kAlertImbalance);
   if (imbalance != 0 && imbalance != imbalance_) {
-    COHORT_LOG(ERROR) << "ALERT ledger_imbalance: of " << counts.dispatched
-                      << " prompts dispatched " << counts.TotalEnded() << " have ended and "
-                      << counts.in_flight << " are in flight, " << counts.buffered << " buffered, "
-                      << counts.training << " in training: " << imbalance
-                      << " are in no state (below 0: in two). Training goes on, but its accounting "
-                         "is wrong; please report this with the log";
+    alerts_->Raise(
+        kAlertImbalance,
+        absl::StrCat("of ", counts.dispatched, " prompts dispatched ", counts.TotalEnded(),
+                     " have ended and ", counts.in_flight, " are in flight, ", counts.buffered,
+                     " buffered, ", counts.training, " in training: ", imbalance,
+                     " are in no state (below 0: in two). Training goes on, but its accounting is "
+                     "wrong; please report this with the log"));
   }
   imbalance_ = imbalance;
 }
 
-void RunReporter::CheckpointWritten(double seconds, bool ok) {
-  if (ok) {
-    registry_.Histogram(metric::kCheckpointDuration).Observe(seconds);
-  } else {
-    registry_.Counter(metric::kCheckpointFailures).Add();
-  }
-}
-
 void RunReporter::StepFailed(const absl::Status& status) {
   const std::string where = NonFiniteIn(status);
-  if (where.empty()) return;
-  registry_.Counter(metric::kNonFinite, {{"where", where == "gradient" ? "grad" : where}}).Add();
+  if (!where.empty()) run_metrics_.NonFinite(where);
 }
 
 absl::Status RunReporter::WriteSummary(const RunTotals& totals, int64_t steps) const {
@@ -510,7 +389,31 @@ absl::Status RunReporter::WriteSummary(const RunTotals& totals, int64_t steps) c
   json[metric::kSummaryDtype] = config_.model().dtype();
   json[metric::kSummarySeed] = config_.run().seed();
   json[metric::kSummarySpurious] = config_.run().spurious();
+  json[metric::kSummaryAlerts] = nlohmann::json::array();
+  for (const Alert& alert : alerts_->Snapshot()) {
+    json[metric::kSummaryAlerts].push_back({{"alert", alert.name},
+                                            {"text", alert.text},
+                                            {"step", alert.step},
+                                            {"count", alert.count},
+                                            {"over", alert.over}});
+  }
   return WriteFileAtomic(absl::StrCat(out_, "/", metric::kSummaryFile), json.dump(2) + "\n");
+}
+
+std::vector<v1::Alert> RunReporter::alerts() const {
+  std::vector<Alert> known = alerts_->Snapshot();
+  absl::c_sort(known, [](const Alert& a, const Alert& b) { return a.raised > b.raised; });
+  std::vector<v1::Alert> out;
+  for (const Alert& alert : known) {
+    v1::Alert& shown = out.emplace_back();
+    shown.set_name(alert.name);
+    shown.set_text(ValidUtf8(alert.text));
+    shown.set_unix_seconds(absl::ToDoubleSeconds(alert.raised - absl::UnixEpoch()));
+    shown.set_step(alert.step);
+    shown.set_count(alert.count);
+    shown.set_over(alert.over);
+  }
+  return out;
 }
 
 MetricRow RunReporter::last_row() const {

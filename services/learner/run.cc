@@ -33,16 +33,15 @@ namespace cohort {
 namespace {
 
 constexpr int kMaxSilentSteps = 10;
-constexpr char kPhasePaused[] = "paused";
 constexpr absl::Duration kPauseSlice = absl::Seconds(10);
 // A service may be restarted meanwhile, and steps without a verdict are short.
 constexpr absl::Duration kServiceMayBeAway = absl::Minutes(2);
-constexpr char kPhaseTrain[] = "train";  // in status; split by the step's report afterwards
 // After a stop: longer than a healthy rank takes to agree that a step is abandoned.
 constexpr absl::Duration kRankIsStuck = absl::Seconds(10);
 constexpr absl::Duration kLook = absl::Milliseconds(200);
 constexpr absl::Duration kDrain = absl::Seconds(15);
 constexpr absl::Duration kHurriedDrain = absl::Seconds(3);
+constexpr absl::Duration kLastScrapes = absl::Seconds(90);
 constexpr double kShareOfGrace = 0.5;  // the rest is for the checkpoint
 
 // Rank 0 from its first evaluation to the summary.
@@ -116,6 +115,7 @@ class LearnerRun {
   int silent_steps_ = 0;       // the last ones, without a single verdict
   absl::Time silent_since_;    // their first one's end
   int64_t saved_step_ = 0;     // of the newest checkpoint
+  double train_rest_ = 0;      // seconds of kPhaseTrain that no report accounts for
   bool weights_whole_ = true;  // false: a step failed after some of its updates
   bool ranks_follow_ = true;   // false: the collective is unusable
   int stop_of_others_ = 0;     // signal of another rank's stop
@@ -197,7 +197,7 @@ absl::Status LearnerRun::Train() {
 absl::Status LearnerRun::OneStep() {
   COHORT_ASSIGN_OR_RETURN(const DispatchBatch batch, TakeBatch());
   ProcessRecorder().Record(absl::StrCat("step ", step() + 1, ": a batch is there"));
-  timer_.Enter(kPhaseTrain);
+  timer_.Enter(metric::kPhaseTrain);
   COHORT_ASSIGN_OR_RETURN(const StepReport report, TrainOn(batch));
   timer_.Enter(metric::kPhasePublish);
   std::vector<uint64_t> ordinals;
@@ -221,6 +221,7 @@ absl::Status LearnerRun::OneStep() {
   timer_.Enter(metric::kPhaseOther);
   line.fleet = serving_->session().TakeFleetSample();
   line.phase_seconds = TakePhases(&report);
+  line.train_rest = train_rest_;
   double step_seconds = 0;
   for (const auto& [phase, seconds] : line.phase_seconds) {
     if (phase != metric::kPhaseEval) step_seconds += seconds;
@@ -254,19 +255,22 @@ absl::Status LearnerRun::CheckVerdicts(const StepReport& report) {
   const bool wanted = !config().algorithm().objective().has_entropy_direct();
   const bool silent = wanted && report.rows > 0 && report.unscorable_rows == report.rows;
   silent_steps_ = silent ? silent_steps_ + 1 : 0;
-  if (!silent) return absl::OkStatus();
+  if (!silent) {
+    reporter_->alert_log().Clear(kAlertNoVerdicts);
+    return absl::OkStatus();
+  }
   if (silent_steps_ == 1) silent_since_ = absl::Now();
-  const std::string what = absl::StrCat("ALERT no_verdicts: none of the ", report.rows,
-                                        " rows of a step could be scored, ", silent_steps_,
-                                        " steps in a row; the workers' logs say why");
+  const std::string what =
+      absl::StrCat("none of the ", report.rows, " rows of a step could be scored, ", silent_steps_,
+                   " steps in a row; the workers' logs say why");
   const bool service =
       absl::c_any_of(config().algorithm().reward().sources(),
                      [](const auto& source) { return source.name() == "service"; });
   const absl::Duration patience = service ? kServiceMayBeAway : absl::ZeroDuration();
   if (silent_steps_ >= kMaxSilentSteps && absl::Now() - silent_since_ >= patience) {
-    return absl::FailedPreconditionError(what);
+    return absl::FailedPreconditionError(AlertLine(kAlertNoVerdicts, what));
   }
-  COHORT_LOG(ERROR) << what;
+  reporter_->alert_log().Raise(kAlertNoVerdicts, what);
   return absl::OkStatus();
 }
 
@@ -340,19 +344,19 @@ absl::StatusOr<DispatchBatch> LearnerRun::TakeBatch() {
 // way may still fill the batch.
 absl::StatusOr<DispatchBatch> LearnerRun::Pause(const absl::Status& why) {
   if (step() > saved_step_) SaveCheckpoint().IgnoreError();  // Finish tries again
-  const PhaseTimer::Scope phase(&timer_, kPhasePaused);
-  const auto paused = [&](double on) {
-    reporter_->registry().Gauge(metric::kLearnerPaused).Set(on);
-  };
-  paused(1);
-  COHORT_LOG(ERROR) << why.message()
-                    << ". The run is paused: stop it (Ctrl-C or SIGTERM), change the value and "
-                    << (saved_step_ > 0 ? "continue with --resume" : "start it again")
-                    << "; algorithm.filter.on_exhausted: stop would end it instead";
+  const PhaseTimer::Scope phase(&timer_, metric::kPhasePaused);
+  reporter_->metrics().Paused(true);
+  reporter_->alert_log().RaiseFrom(WithText(
+      why, absl::StrCat(why.message(),
+                        ". The run is paused: stop it (Ctrl-C or SIGTERM), change the value and ",
+                        saved_step_ > 0 ? "continue with --resume" : "start it again",
+                        "; algorithm.filter.on_exhausted: stop would end it instead")));
   while (!serving_->dispatcher().WaitClosed(absl::Now() + std::min(kPauseSlice, Patience() / 2))) {
     absl::StatusOr<DispatchBatch> batch = serving_->dispatcher().TakeBatch(step(), absl::Now());
     if (!absl::IsResourceExhausted(batch.status())) {
-      paused(0);
+      if (!batch.ok()) return batch;
+      reporter_->metrics().Paused(false);
+      reporter_->alert_log().Clear(kAlertExhausted);
       COHORT_LOG(INFO) << "groups that were on their way filled the batch: the run goes on";
       return batch;
     }
@@ -411,13 +415,16 @@ absl::Status LearnerRun::SaveCheckpoint() {
   const absl::Time start = absl::Now();
   const absl::Status status = parts_.checkpoints->Save(*parts_.model, parts_.trainer->optimizer(),
                                                        state, parts_.trainer->Beside());
-  reporter_->CheckpointWritten(absl::ToDoubleSeconds(absl::Now() - start), status.ok());
+  reporter_->metrics().CheckpointWritten(step(), absl::ToDoubleSeconds(absl::Now() - start),
+                                         status.ok());
   if (!status.ok()) {
-    COHORT_LOG(ERROR) << "ALERT checkpoint_failed: step " << step() << ": " << status.message()
-                      << (Complete() ? ""
-                                     : ". Training continues; the next checkpoint will be tried");
+    reporter_->alert_log().Raise(
+        kAlertCheckpointFailed,
+        absl::StrCat("step ", step(), ": ", status.message(),
+                     Complete() ? "" : ". Training continues; the next checkpoint will be tried"));
     return status;
   }
+  reporter_->alert_log().Clear(kAlertCheckpointFailed);
   saved_step_ = step();
   return status;
 }
@@ -435,8 +442,8 @@ std::string LearnerRun::ExtraState() const {
 // The phases since the last call, with the step's own ones in the place of "train".
 std::map<std::string, double> LearnerRun::TakePhases(const StepReport* report) {
   std::map<std::string, double> seconds = timer_.Take();
-  double train = seconds[kPhaseTrain];
-  seconds.erase(kPhaseTrain);
+  double train = seconds[metric::kPhaseTrain];  // split by the step's report
+  seconds.erase(metric::kPhaseTrain);
   if (report != nullptr) {
     const PhaseSeconds& own = report->seconds;
     seconds[metric::kPhasePrepare] = own.prepare;
@@ -447,16 +454,19 @@ std::map<std::string, double> LearnerRun::TakePhases(const StepReport* report) {
     seconds[metric::kPhaseBeside] = own.beside;
     train -= own.prepare + own.forward + own.backward + own.allreduce + own.optimizer + own.beside;
   }
-  seconds[metric::kPhaseOther] += std::max(0.0, train);
+  train_rest_ = std::max(0.0, train);
+  seconds[metric::kPhaseOther] += train_rest_;
   return seconds;
 }
 
 absl::Status LearnerRun::Finish(const absl::Status& trained) {
   finishing_.Notify();
   timer_.Enter(metric::kPhaseOther);
+  reporter_->alert_log().RaiseFrom(trained);
   absl::Status saved;
   if (weights_whole_ && step() > saved_step_) saved = SaveCheckpoint();
   const absl::Status status = HowItEnded(trained, saved);
+  if (status.ok()) reporter_->metrics().Finished();
   absl::Status stopped;
   if (ranks_follow_) {
     stopped = TellRanksToStop(ExitCodeOf(status));
@@ -468,6 +478,9 @@ absl::Status LearnerRun::Finish(const absl::Status& trained) {
   }
   SendWorkersAway(status);
   if (!status.ok()) return status;
+  if (parts_.http != nullptr) {
+    parts_.http->WaitForLastScrapes(kLastScrapes, [this] { return stopping(); });
+  }
   return stopped.ok() ? summary : stopped;
 }
 

@@ -99,6 +99,7 @@ LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
 
 LearnerServing::~LearnerServing() {
   Stop(LearnerEnd::kMayReturn, "the learner ends", absl::ZeroDuration());
+  if (parts_->http != nullptr) parts_->http->Forget();
 }
 
 absl::Status LearnerServing::Publish(int64_t version) {
@@ -213,8 +214,6 @@ void LearnerServing::CountRefusals() {
     registry.Counter(metric::kRefusedCalls, {{"reason", std::string(RefusedName(reason))}})
         .RaiseTo(static_cast<double>(RefusedCount(reason)));
   }
-  registry.Counter(metric::kRefusedCalls, {{"reason", "hello"}})
-      .RaiseTo(static_cast<double>(session_->counters().refusals));
   if (parts_->security == nullptr || !parts_->security->tls()) return;
   registry.Gauge(metric::kCertificateExpiry)
       .Set(absl::ToDoubleSeconds(parts_->security->expires() - absl::UnixEpoch()));
@@ -223,9 +222,16 @@ void LearnerServing::CountRefusals() {
 void LearnerServing::Tick() {
   housekeeping_.Begin("counts groups and workers", kTickLimit);
   CountRefusals();
-  reporter_->Fleet(dispatcher_->Counts(), store_->newest(), Workers());
+  RunMetrics& metrics = reporter_->metrics();
+  const LedgerCounts counts = dispatcher_->Counts();
+  metrics.Phase(timer_);
+  metrics.Ledger(counts);
+  metrics.Workers(Workers(), store_->newest());
+  metrics.Sessions(session_->counters());
+  metrics.Weights(weights_->counters());
+  reporter_->CheckBalance(counts);
   if (parts_->collective == nullptr) return;
-  reporter_->RankSilences(parts_->collective->Silences());
+  metrics.RankSilences(parts_->collective->Silences());
   // Without all ranks no batch can be trained on: whoever waits for one need not wait.
   if (!parts_->collective->Ended().ok()) dispatcher_->Close();
 }

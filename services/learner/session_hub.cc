@@ -177,7 +177,7 @@ std::optional<v1::Refusal> SessionHub::Admit(const std::shared_ptr<WorkerSession
     const auto known = workers_.find(hello.worker_id());
     if (!refusal && known != workers_.end()) refusal = CheckTakeover(*known->second, hello);
     if (refusal) {
-      ++counters_.refusals;
+      ++counters_.refused[refusal->reason()];
       return refusal;
     }
     if (known != workers_.end()) {
@@ -192,9 +192,11 @@ std::optional<v1::Refusal> SessionHub::Admit(const std::shared_ptr<WorkerSession
   {
     absl::MutexLock lock(&mu_);
     if (draining_ || stopped_) {
-      ++counters_.refusals;
-      return draining_ ? MakeRefusal(v1::Refusal::RUN_OVER, "the run is over")
-                       : MakeRefusal(v1::Refusal::SHUTTING_DOWN, "the learner is shutting down");
+      const v1::Refusal refused =
+          draining_ ? MakeRefusal(v1::Refusal::RUN_OVER, "the run is over")
+                    : MakeRefusal(v1::Refusal::SHUTTING_DOWN, "the learner is shutting down");
+      ++counters_.refused[refused.reason()];
+      return refused;
     }
     // Welcomed and registered in one go: no lease comes before it, and no drain is missed.
     v1::LearnerMessage welcome;

@@ -13,9 +13,11 @@
 // then the server, then this object, then the dispatcher.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -33,17 +35,20 @@ namespace cohort {
 
 // Totals since the start, for metrics.
 struct SessionCounters {
-  int64_t workers_connected = 0;  // now
-  uint64_t connections = 0;       // accepted hellos
-  uint64_t refusals = 0;
+  int64_t workers_connected = 0;                                  // now
+  uint64_t connections = 0;                                       // accepted hellos
+  std::array<uint64_t, v1::Refusal::Reason_ARRAYSIZE> refused{};  // by reason
   uint64_t lost_workers = 0;  // streams that ended without a Goodbye
   uint64_t heartbeat_timeouts = 0;
   uint64_t leases_sent = 0;
-  uint64_t lease_failures = 0;  // reported by workers
+  // Reported by workers, by reason.
+  std::array<uint64_t, v1::LeaseFailed::Reason_ARRAYSIZE> leases_failed{};
   uint64_t leases_expired = 0;
   uint64_t groups_received = 0;  // delivered whole, whatever became of them
   uint64_t group_bytes_received = 0;
   uint64_t bad_messages = 0;  // garbage, chunks that do not fit, wrong hashes
+
+  uint64_t refusals() const { return std::accumulate(refused.begin(), refused.end(), uint64_t{0}); }
 };
 
 // What the fleet did since the last TakeFleetSample.

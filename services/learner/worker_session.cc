@@ -115,7 +115,7 @@ void WorkerSession::BadMessage(const std::string& detail) {
   ending_ = true;
   hub_->Count([](SessionCounters& counters) {
     ++counters.bad_messages;
-    ++counters.refusals;
+    ++counters.refused[v1::Refusal::BAD_MESSAGE];
   });
   std::string left_out;
   if (hub_->MayWarn(&left_out)) {
@@ -280,7 +280,9 @@ void WorkerSession::ReturnCredit() {
 
 void WorkerSession::HandleFailure(const v1::LeaseFailed& failure) {
   if (!Release(failure.group_id())) return;  // no lease of this worker, or no longer
-  hub_->Count([](SessionCounters& counters) { ++counters.lease_failures; });
+  if (v1::LeaseFailed::Reason_IsValid(failure.reason())) {
+    hub_->Count([&](SessionCounters& counters) { ++counters.leases_failed[failure.reason()]; });
+  }
   if (failure.reason() == v1::LeaseFailed::DRAINING) {
     hub_->dispatcher()->ReturnLease(failure.group_id(), failure.lease_id());
   } else {

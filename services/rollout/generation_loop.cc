@@ -40,12 +40,7 @@ GenerationLoop::GenerationLoop(Options options, GroupGenerator* engine, WeightFo
       watchdog_("the generation loop"),
       pacer_(options_.tokens_per_second),
       last_pulse_(absl::Now()) {
-  // Series that are 0 until something happens, not absent.
-  metrics_->Counter(metric::kRolloutTokens).RaiseTo(0);
-  metrics_->Histogram(metric::kWeightSyncDuration);
-  for (const char* state : {"generate", "blocked", "sync", "idle"}) {
-    metrics_->Counter(metric::kRolloutStateSeconds, {{"state", state}}).RaiseTo(0);
-  }
+  metrics_->Gauge(metric::kRolloutSequenceCapacity).Set(options_.max_rows);
 }
 
 GenerationLoop::~GenerationLoop() { Drain(absl::ZeroDuration()); }

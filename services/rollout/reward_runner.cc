@@ -25,18 +25,7 @@ RewardRunner::RewardRunner(GroupScorer* rewards, const Tokenizer* tokenizer,
       metrics_(metrics),
       done_(std::move(done)),
       queue_(/*capacity=*/64),
-      thread_([this] { Run(); }) {
-  // A limit or a reason that has not been met yet is 0, not absent.
-  for (const char* limit : {cause::kCodeTime, cause::kCodeMemory, cause::kCodeOutput}) {
-    metrics_->Counter(metric::kRewardLimits, {{"limit", limit}}).RaiseTo(0);
-  }
-  for (const char* reason :
-       {kNoVerdict, cause::kNoGold, cause::kTimeout, cause::kCrash, cause::kNonFinite,
-        cause::kUnknown, cause::kSandbox, cause::kUnavailable, cause::kCircuitOpen, cause::kGarbage,
-        cause::kMissing, cause::kDeclined}) {
-    metrics_->Counter(metric::kRewardUnscorable, {{"reason", reason}}).RaiseTo(0);
-  }
-}
+      thread_([this] { Run(); }) {}
 
 RewardRunner::~RewardRunner() { Stop(absl::InfinitePast()); }
 

@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "common/telemetry/metrics.h"
 #include "services/rollout/reward_runner_testing.h"
 
 namespace cohort {
@@ -27,6 +28,20 @@ TEST_F(RewardRunnerTest, ClosingEndsAWaitForRoom) {
   runner_->Close();
   adder.join();
   EXPECT_THAT(added, StatusIs(absl::StatusCode::kCancelled, testing::_));
+}
+
+TEST(RewardMetrics, HaveEveryCauseAsALabel) {
+  const std::vector<std::string> reasons = ClosedLabelOf(metric::kRewardUnscorable).values;
+  for (const char* cause :
+       {cause::kNoGold, cause::kTimeout, cause::kCrash, cause::kNonFinite, cause::kUnknown,
+        cause::kSandbox, cause::kUnavailable, cause::kCircuitOpen, cause::kGarbage, cause::kMissing,
+        cause::kDeclined}) {
+    EXPECT_THAT(reasons, testing::Contains(cause));
+  }
+  const std::vector<std::string> limits = ClosedLabelOf(metric::kRewardLimits).values;
+  for (const char* cause : {cause::kCodeTime, cause::kCodeMemory, cause::kCodeOutput}) {
+    EXPECT_THAT(limits, testing::Contains(cause));
+  }
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/exit_code.h"
+#include "common/base/hash.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/algorithm.h"
@@ -21,6 +22,7 @@
 #include "common/rpc/security.h"
 #include "common/telemetry/http_host.h"
 #include "common/telemetry/metric_names.h"
+#include "common/telemetry/scrape_watch.h"
 #include "common/tensor/device.h"
 #include "common/text/tokenizer.h"
 #include "services/rollout/generation_loop.h"
@@ -35,6 +37,7 @@ namespace {
 
 constexpr absl::Duration kPoll = absl::Milliseconds(200);
 constexpr absl::Duration kGoodbye = absl::Seconds(3);
+constexpr absl::Duration kLastScrapes = absl::Seconds(90);
 constexpr char kAuto[] = "auto";  // of model.dtype
 
 std::string HostName() {
@@ -80,6 +83,7 @@ class Worker {
   bool follows_dtype_ = false;  // model.dtype is auto: the learner's
   std::string worker_id_;
   MetricRegistry metrics_;
+  ScrapeWatch scrapes_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<CausalLm> model_;
   std::unique_ptr<GroupGenerator> engine_;
@@ -92,6 +96,8 @@ class Worker {
   // Its threads look at the parts above once `serving_` is set; it ends first.
   std::atomic<bool> serving_{false};
   std::unique_ptr<HttpHost> http_;
+
+  bool sent_away_ = false;  // by a learner whose run is over
 
   absl::Mutex mu_;
   bool following_ ABSL_GUARDED_BY(mu_) = false;   // the weight stream was started
@@ -141,7 +147,12 @@ absl::Status Worker::Ready() const {
 }
 
 absl::Status Worker::StartHttp() {
+  metrics_.Declare(metric::RolloutMetrics());
   HttpCallbacks callbacks;
+  callbacks.metrics = [this] {
+    scrapes_.Scraped();
+    return metrics_.Text();
+  };
   callbacks.ready = [this] { return Ready(); };
   callbacks.healthy = [this]() -> absl::Status {
     if (!serving_) return absl::OkStatus();
@@ -179,6 +190,12 @@ absl::Status Worker::Prepare(const std::string& dtype) {
   MakeLoop();
   v1::RunConfig said = config_;  // rank 0 decides what `auto` is
   if (follows_dtype_) said.mutable_model()->set_dtype(kAuto);
+  metrics_
+      .Gauge(metric::kRunInfo,
+             {{"run", config_.run().name()},
+              {"config_hash", HashOfFields(SemanticFields(config_, run_.model_sha256))},
+              {"model_hash", run_.model_sha256}})
+      .Set(1);
   Connect(SemanticFields(said, run_.model_sha256));
   return absl::OkStatus();
 }
@@ -282,16 +299,17 @@ void Worker::SendScored(const absl::Status& status, ScoringJob job) {
   if (!sent.ok()) {
     COHORT_LOG(WARNING) << "group of ordinal " << job.group.ordinal
                         << " was not sent: " << sent.message();
+    metrics_.Counter(metric::kRolloutGroupsUnsent).Add();
     return;
   }
   metrics_.Counter(metric::kRolloutGroups).Add();
 }
 
 absl::Status Worker::Serve() {
-  metrics_.Counter(metric::kRolloutGroups).RaiseTo(0);
   COHORT_LOG(INFO) << "model " << run_.model_name << " in " << config_.model().dtype()
                    << ", metrics at http://" << http_->address() << "/metrics, learner "
                    << args_.learner;
+  metrics_.Gauge(metric::kRolloutDraining).Set(0);
   serving_ = true;
   loop_->Start();
   session_->Start();  // the weights follow its welcome
@@ -302,6 +320,10 @@ absl::Status Worker::Serve() {
   rewards_->Stop(absl::Now());
   session_->Stop();  // no welcome starts the weights after this
   weights_->Stop();
+  // The run is over: nobody waits for this worker but those who read its metrics.
+  if (sent_away_ && end.ok()) {
+    scrapes_.WaitForLast(kLastScrapes, [this] { return stop_->Wait(absl::ZeroDuration()) != 0; });
+  }
   http_->Stop();
   return end;
 }
@@ -327,6 +349,8 @@ absl::Status Worker::WaitForEnd() {
     }
     if (drain) {
       DrainAll(limit, reason);
+      CountStreams();
+      sent_away_ = true;
       return absl::OkStatus();
     }
     if (session_->ended()) return session_->Wait(absl::Now());
@@ -341,6 +365,10 @@ void Worker::CountStreams() {
   }
   metrics_.Gauge(metric::kRolloutConnected).Set(session_->connected() ? 1 : 0);
   metrics_.Counter(metric::kReconnects).RaiseTo(static_cast<double>(session_->reconnects()));
+  metrics_.Gauge(metric::kRolloutUnacknowledgedGroups)
+      .Set(static_cast<double>(session_->unacked_groups()));
+  metrics_.Gauge(metric::kRolloutWeightVersionAnnounced)
+      .Set(static_cast<double>(weights_->announced_version()));
   metrics_.Counter(metric::kWeightSyncBytes)
       .RaiseTo(static_cast<double>(weights_->bytes_received()));
   const WeightFailures failures = weights_->failures();
@@ -356,6 +384,7 @@ void Worker::CountStreams() {
 }
 
 void Worker::DrainAll(absl::Duration limit, const std::string& reason) {
+  metrics_.Gauge(metric::kRolloutDraining).Set(1);
   COHORT_LOG(INFO) << "draining for at most " << absl::FormatDuration(limit) << ": "
                    << (reason.empty() ? "the learner asked for it" : reason);
   const absl::Time deadline = absl::Now() + limit;

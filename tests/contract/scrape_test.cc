@@ -57,11 +57,20 @@ TEST_F(Scrape, EveryMetricOfTheCatalogueIsThere) {
            absl::StrContains(of_worker, "cohort_rollout_connected 1");
   };
   ASSERT_TRUE(WaitFor(complete)) << of_learner << of_worker;
-  for (const MetricInfo* info : metric::Catalogue()) {
-    // These two live by a secret, and there is one rank.
-    if (info == &metric::kCertificateExpiry || info == &metric::kRankSilence) continue;
-    EXPECT_TRUE(Has(of_learner, *info) || Has(of_worker, *info)) << info->name;
+  for (const MetricInfo* info : metric::LearnerMetrics()) {
+    if (info == &metric::kRankSilence) continue;  // there is one
+    EXPECT_TRUE(Has(of_learner, *info)) << info->name;
   }
+  for (const MetricInfo* info : metric::RolloutMetrics()) {
+    EXPECT_TRUE(Has(of_worker, *info)) << info->name;
+  }
+  for (const MetricInfo* info : metric::ProcessMetrics()) {
+    // These two live by a secret, and nothing is wrong.
+    if (info == &metric::kCertificateExpiry || info == &metric::kMetricValuesRefused) continue;
+    EXPECT_TRUE(Has(of_learner, *info) && Has(of_worker, *info)) << info->name;
+  }
+  EXPECT_THAT(of_learner + of_worker,
+              testing::Not(testing::ContainsRegex("(state|reason|outcome|limit)=\"other\"")));
   for (const std::string& scrape : {of_learner, of_worker}) {
     EXPECT_THAT(scrape, HasSubstr("cohort_build_info{version="));
   }

@@ -145,7 +145,7 @@ TEST_F(LearnerTest, RefusesAnotherConfigurationAndNamesTheField) {
   EXPECT_EQ(refusal.differences(0).learner(), "1");
   EXPECT_EQ(refusal.differences(0).worker(), "0.7");
   EXPECT_THAT(refusal.detail(), HasSubstr("rollout.temperature: learner has 1, worker has 0.7"));
-  EXPECT_EQ(service_->counters().refusals, 1u);
+  EXPECT_EQ(service_->counters().refusals(), 1u);
   EXPECT_EQ(service_->counters().workers_connected, 0);
 }
 
