@@ -12,6 +12,7 @@
 namespace cohort {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 class Scrape : public LearnerProcess {
@@ -86,7 +87,27 @@ TEST_F(Scrape, EveryMetricOfTheCatalogueIsThere) {
   EXPECT_TRUE(status.ordinals().contains("training"));
   learner->Signal(SIGTERM);
   EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << learner->Log();
+  worker->Signal(SIGTERM);
   EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+}
+
+TEST_F(Scrape, ACompleteRunStaysForThoseWhoReadItsMetrics) {
+  WriteConfig(2);
+  const auto learner = Learner();
+  ASSERT_TRUE(WaitFor([&] { return !LearnerAddress().empty(); })) << learner->Log();
+  const std::string address = Status(LearnerAddress()).http_address();
+  EXPECT_THAT(Scraped(address), HasSubstr("cohort_learner_finished 0"));
+  const auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return absl::StrContains(learner->Log(), "/metrics stays"); }))
+      << learner->Log();
+  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << "nobody read its metrics: " << worker->Log();
+  EXPECT_EQ(learner->Wait(absl::Milliseconds(500)), -1) << "it waits";
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(Scraped(address),
+                AllOf(HasSubstr("cohort_learner_finished 1"), HasSubstr("cohort_learner_step 2\n"),
+                      HasSubstr("cohort_groups_in_flight 0\n")));
+  }
+  EXPECT_EQ(learner->Wait(absl::Seconds(20)), 0) << learner->Log();
 }
 
 }  // namespace
