@@ -16,6 +16,23 @@ die() {
   exit 1
 }
 
+# find_prometheus: puts prometheus and promtool on PATH, where they are not: Debian's package, unpacked into the cache,
+# since installing it would start a server.
+find_prometheus() {
+  local unpacked="$COHORT_CACHE/tools/prometheus" partial
+  command -v prometheus >/dev/null && command -v promtool >/dev/null && return
+  if [[ ! -x "$unpacked/usr/bin/promtool" ]]; then
+    say "fetching Debian's prometheus into $unpacked"
+    mkdir -p "$COHORT_CACHE/tools"
+    partial="$(mktemp -d "$unpacked.partial.XXXXXX")"
+    (cd "$partial" && apt-get download -q prometheus >&2 && dpkg-deb -x prometheus_*.deb "$partial") ||
+      die "could not fetch Debian's package prometheus; after \`apt-get update\` try again"
+    rm -rf "$unpacked"
+    mv -T "$partial" "$unpacked"
+  fi
+  PATH="$unpacked/usr/bin:$PATH"
+}
+
 # make_venv DIR PACKAGE...: a virtual environment with these packages. It is marked complete last, so an
 # interrupted run leaves nothing that looks finished; a changed list makes it anew.
 make_venv() {

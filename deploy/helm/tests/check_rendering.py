@@ -8,7 +8,7 @@ import yaml
 
 NAMESPACED = {"Service", "Job", "Deployment", "PodDisruptionBudget", "NetworkPolicy", "ConfigMap", "Secret", "Pod",
               "PersistentVolumeClaim", "ServiceAccount", "Role", "RoleBinding", "HorizontalPodAutoscaler",
-              "ScaledObject", "PodMonitor", "Certificate", "Issuer"}
+              "ScaledObject", "PodMonitor", "PrometheusRule", "Certificate", "Issuer"}
 MAY_HOLD_A_TOKEN = {"finisher"}
 # Outside the restricted level because a value asked for it.
 OUTSIDE = {"hostPath"}
