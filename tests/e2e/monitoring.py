@@ -27,6 +27,7 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import check_rules  # noqa: E402
+from dashboard_queries import has_data, of_dashboards  # noqa: E402
 
 SELECTOR = re.compile(r"\b((?:cohort|process)(?::|_)[a-z0-9_:]+|up)\b(\{[^}]*\})")
 RUN_SECONDS = 75
@@ -160,27 +161,6 @@ def train(run):
 # ---- The queries. ----
 
 
-def filled(expression):
-    for name, value in {"$__rate_interval": "15s", "$window": "1m", "$namespace": ".*", "$run": ".*", "$role": ".*"}.items():
-        expression = expression.replace(name, value)
-    return expression
-
-
-def of_dashboards():
-    """(where, expression) of panels, annotations and variables."""
-    for file in sorted((ROOT / "deploy/grafana").glob("*.json")):
-        board = json.loads(file.read_text())
-        for panel in board["panels"]:
-            for target in panel.get("targets", []):
-                yield f"{file.stem} / {panel['title']} / {target['refId']}", filled(target["expr"])
-        for note in board["annotations"]["list"]:
-            yield f"{file.stem} / annotation / {note['name']}", filled(note["expr"])
-        for variable in board["templating"]["list"]:
-            if variable["type"] == "query":
-                found = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["definition"])
-                yield f"{file.stem} / variable / {variable['name']}", f"group by ({found[2]}) ({filled(found[1])})"
-
-
 def of_rules():
     for rule in check_rules.rules_of(check_rules.load(ROOT / "deploy/prometheus/rules.yaml")):
         if "record" in rule:
@@ -188,10 +168,6 @@ def of_rules():
             continue
         for selector in sorted({name + labels for name, labels in SELECTOR.findall(rule["expr"])}):
             yield f"alert / {rule['alert']} / {selector}", selector
-
-
-def has_data(series):
-    return any(value not in ("NaN", "+Inf", "-Inf") for one in series for _, value in one["values"])
 
 
 def run_queries(run, queries, empty):

@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 
+import monitoring  # noqa: F401  # its scenario is among scenarios.ALL then
 import scenarios
 import storage
 from k8s import Cluster, Failed, Skipped, wait_until

@@ -1,0 +1,74 @@
+"""The scenario with Prometheus: what is scraped, asked and alerted, and whether the demand ratio is right."""
+
+import sys
+import time
+
+from k8s import Failed
+from prometheus import Prometheus
+from release import ROOT, Release, merged, trained_steps
+from scenarios import FOREVER, paced, require, scenario, tiny
+
+sys.path.insert(0, str(ROOT / "tests/e2e"))
+from dashboard_queries import has_data, of_dashboards  # noqa: E402
+
+WINDOW_SECONDS = 60  # of the demand ratio here
+SETTLE_SECONDS = 15  # until scaled workers work at their pace
+# Many passes over each batch: the learner is slow while sampling costs next to nothing, so that two cores are enough
+# for four workers at a pace of their own.
+SLOW_LEARNER = {"learner": {"epochs": 40}, "optimizer": {"lr": 1e-12}, "checkpoint": {"every_steps": 10},
+                "rollout": {"max_staleness": 4, "max_batch_rows": 8}}
+
+
+@scenario
+def metrics(cluster, settings):
+    """Prometheus sees every pod, answers every panel's query, no alert fires, and the demand ratio is as predicted."""
+    release, config = Release(cluster, settings), tiny(FOREVER, SLOW_LEARNER)
+    prometheus = Prometheus(cluster, settings, release.name)
+    release.install(config, paced(100_000))
+    prometheus.start()
+    release.wait_step(2)
+    prometheus.wait_up(1, 1)
+    speed = full_buffer_speed(release, 40)
+    prometheus.require_quiet("under load")
+    # Rates of half the speed: 1, 2 and 4 workers are half, just and twice as many as the learner can feed.
+    pace = speed / 2
+    release.upgrade(config, merged(paced(f"{pace:.1f}"), {"rollout": {"replicas": 1}}))
+    ratios = {}
+    for count in (1, 2, 4):
+        release.scale(count)
+        release.wait_serving(count, 60)
+        prometheus.wait_up(1, count)
+        time.sleep(SETTLE_SECONDS + WINDOW_SECONDS)  # the window that the ratio is over
+        ratios[count] = (prometheus.number("cohort:demand_ratio"), speed / (count * pace))
+        prometheus.require_quiet(f"with {count} workers")
+    answered, with_data = ask_everything(prometheus)
+    numbers = (", ".join(f"{count} workers: {found:.2f} ({expected:.2f} predicted)"
+                         for count, (found, expected) in ratios.items()) +
+               f"; {answered} queries answered, {with_data} with data; learner {speed:.0f} tokens/s")
+    require(all(abs(found - expected) <= 0.2 * expected for found, expected in ratios.values()), numbers)
+    return numbers
+
+
+def full_buffer_speed(release, seconds):
+    """Tokens per second that the learner trains while groups wait for it, from its own records."""
+    first = len(trained_steps(release.read_run("metrics.jsonl")))
+    time.sleep(seconds)  # the time over which the speed is measured
+    steps = trained_steps(release.read_run("metrics.jsonl"))[first:]
+    require(len(steps) >= 5, f"{len(steps)} steps within {seconds} s, expected at least 5")
+    waited = sum(step["wait/learner"] for step in steps) / sum(step["time/step"] for step in steps)
+    require(waited < 0.05, f"the learner waited {waited:.0%} of its time although the worker has no pace")
+    tokens = steps[-1]["groups/sampled_tokens"] - steps[0]["groups/sampled_tokens"]
+    return tokens / sum(step["time/step"] for step in steps[1:])
+
+
+def ask_everything(prometheus):
+    """(answered, with data): every query of every panel. Which may be empty is tests/e2e/monitoring.py's matter."""
+    with_data = 0
+    queries = list(of_dashboards())
+    for where, expression in queries:
+        try:
+            with_data += has_data(prometheus.series(expression))
+        except Failed as failure:
+            raise Failed(f"{where}: {failure}") from failure
+    require(with_data >= 0.75 * len(queries), f"{with_data} of {len(queries)} queries have data")
+    return len(queries), with_data
