@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Runs every query of every dashboard, recording rule and alert against a Prometheus that scrapes a real run.
 
-    tests/e2e/monitoring.py BIN_DIR PYTHON_WITH_YAML
+    tests/e2e/monitoring.py BIN_DIR
 
 A learner of two ranks and two workers train the tiny model with certificates, a reference policy, checkpoints and evaluations;
 one worker is killed and started again. Then each query must have returned data. Alerts are silent in a run in which
 nothing is wrong, so of theirs each selector must. What may be empty is in tests/e2e/empty_queries.txt with the
-reason; an entry that matches no query fails. `prometheus` and `promtool` are found on PATH.
+reason; an entry that matches no query fails. scripts/check-queries calls it with what it needs.
 """
 
 import contextlib
