@@ -39,6 +39,18 @@ def panel_problems(panel):
             yield f"query {target['refId']}: expected a window of $window, $__rate_interval or 1h"
 
 
+def empty_choices(node, path=""):
+    """Options that are one of some words, and none of them: Grafana would take its own, or none."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if value == "" and key in {"mode", "sort", "orientation", "placement", "displayMode", "type", "unit"}:
+                yield f"{path}{key} is empty"
+            yield from empty_choices(value, f"{path}{key}.")
+    elif isinstance(node, list):
+        for value in node:
+            yield from empty_choices(value, path)
+
+
 def overlap(panels):
     """Two panels in one place, or one beyond the right edge."""
     taken = {}
@@ -68,7 +80,7 @@ def board_problems(board):
         yield "expected annotations for checkpoints and evaluations"
     if not board.get("links"):
         yield "has no links to the other dashboards"
-    yield from sorted(set(overlap(board["panels"])))
+    yield from sorted(set(empty_choices(board)) | set(overlap(board["panels"])))
     for panel in board["panels"]:
         if panel["type"] != "row":
             yield from (f"{panel.get('title')}: {text}" for text in panel_problems(panel))

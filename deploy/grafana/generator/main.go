@@ -87,7 +87,18 @@ func (b board) build() (dashboard.Dashboard, error) {
 		}
 		y = lowest
 	}
-	return builder.Build()
+	built, err := builder.Build()
+	if err != nil {
+		return built, err
+	}
+	// The builders' own choice is a menu; without one both are above the panels.
+	for i := range built.Links {
+		built.Links[i].Placement = nil
+	}
+	for i := range built.Annotations.List {
+		built.Annotations.List[i].Placement = nil
+	}
+	return built, nil
 }
 
 func variables() []cog.Builder[dashboard.VariableModel] {

@@ -162,12 +162,13 @@ func (p panel) number(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Pan
 	return stat.NewPanelBuilder().Id(id).Title(p.title).Description(p.about).GridPos(at).Datasource(datasource).
 		Targets(p.targets()).Unit(p.unit).Thresholds(p.thresholds()).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
-		GraphMode(common.BigValueGraphModeArea).TextMode(common.BigValueTextModeAuto)
+		Orientation(common.VizOrientationAuto).GraphMode(common.BigValueGraphModeArea).TextMode(common.BigValueTextModeAuto)
 }
 
 func (p panel) heat(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Panel] {
 	return heatmap.NewPanelBuilder().Id(id).Title(p.title).Description(p.about).GridPos(at).Datasource(datasource).
-		Targets(p.targets()).Unit("short").Calculate(false).YAxis(heatmap.NewYAxisConfigBuilder().Unit(p.unit)).
+		Targets(p.targets()).Unit("short").Calculate(false).
+		Tooltip(heatmap.NewHeatmapTooltipBuilder().Mode(common.TooltipDisplayModeSingle)).YAxis(heatmap.NewYAxisConfigBuilder().Unit(p.unit)).
 		Color(heatmap.NewHeatmapColorOptionsBuilder().Mode(heatmap.HeatmapColorModeScheme).Scheme("Viridis").Steps(64))
 }
 
@@ -208,6 +209,7 @@ func (p panel) byStep(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Pan
 func (p panel) states(id uint32, at dashboard.GridPos) cog.Builder[dashboard.Panel] {
 	return statetimeline.NewPanelBuilder().Id(id).Title(p.title).Description(p.about).GridPos(at).Datasource(datasource).
 		Targets(p.targets()).Unit(p.unit).Thresholds(p.thresholds()).MergeValues(true).
+		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds)).
 		ShowValue(common.VisibilityModeNever).Legend(legend()).Tooltip(tooltip())
 }
 
@@ -217,7 +219,7 @@ func legend() *common.VizLegendOptionsBuilder {
 }
 
 func tooltip() *common.VizTooltipOptionsBuilder {
-	return common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti)
+	return common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderNone)
 }
 
 // check says what a panel lacks.

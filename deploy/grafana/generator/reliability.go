@@ -15,7 +15,7 @@ func reliability() board {
 					queries: []query{
 						{"max by (R, alert) (cohort_alert_active{S}) > 0", "{{run}} {{alert}}"},
 						{"sum by (R, alert) (increase(cohort_alerts_total{S}[w])) > 0", "{{run}} {{alert}} raised"}}},
-				{kind: states, title: "What the learner does", unit: "short", width: 12, about: "The phase that the learner is in.",
+				{kind: states, title: "What the learner does", unit: "short", width: 12, about: "The phase that the learner is in is blue.", bad: []limit{{-1e300, "transparent"}, {1, "blue"}},
 					queries: []query{{"max by (R, phase) (cohort_learner_phase{S})", "{{run}} {{phase}}"}}},
 				{title: "Time in the phase", unit: "s", width: 12, zero: true, bad: alarmAbove(1800),
 					about: "Seconds since the phase began that the learner is in, and since the end of its last step.",
