@@ -360,6 +360,7 @@ void GenerationLoop::WaitForWork() {
     idle_since_ += std::max(absl::Now() - idle_start_, absl::ZeroDuration());
     idle_start_ = absl::InfiniteFuture();
   }
+  pacer_.Idle();
   CountState("idle", start);
 }
 

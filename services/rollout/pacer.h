@@ -23,6 +23,9 @@ class Pacer {
     next_ = std::max(next_, clock_->Now() - kLateness) +
             absl::Seconds(static_cast<double>(tokens) / tokens_per_second_);
   }
+  // There was nothing to do up to now: that time is not made up for, or the next tokens would be
+  // sampled at any rate.
+  void Idle() { next_ = std::max(next_, clock_->Now()); }
   // Until the next step may begin.
   absl::Duration Wait() const { return std::max(next_ - clock_->Now(), absl::ZeroDuration()); }
 

@@ -36,6 +36,16 @@ TEST(PacerTest, AWaitThatEndsLateIsMadeUpFor) {
   EXPECT_LE(clock.Now() - start, absl::Milliseconds(10'100));
 }
 
+TEST(PacerTest, TimeWithoutWorkIsNotMadeUpFor) {
+  FakeClock clock;
+  Pacer pacer(10, &clock);
+  pacer.Count(5);
+  clock.Advance(absl::Milliseconds(1400));
+  pacer.Idle();
+  pacer.Count(5);
+  EXPECT_EQ(pacer.Wait(), absl::Milliseconds(500));
+}
+
 TEST(PacerTest, AnIdleHourIsNotSavedUp) {
   FakeClock clock;
   Pacer pacer(10, &clock);

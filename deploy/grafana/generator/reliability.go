@@ -54,7 +54,7 @@ func reliability() board {
 					queries: []query{
 						{"sum by (R) (increase(cohort_checkpoint_failures_total{S}[w]))", "{{run}} checkpoints"},
 						{"sum by (R, file) (increase(cohort_file_write_failures_total{S}[w]))", "{{run}} {{file}}"}}},
-				{title: "Free space", unit: "percentunit", zero: true, bad: alarmBelow(0.15), about: "Of the volume of the run's folder.",
+				{title: "Free space", unit: "percentunit", zero: true, bad: alarmBelow(0.1), about: "Of the volume of the run's folder.",
 					queries: []query{{"min by (R) (cohort_disk_free_bytes{S} / cohort_disk_size_bytes{S})", "{{run}}"}}},
 				{title: "Certificates", unit: "d", bad: alarmBelow(10), about: "Days until the first certificate of a role expires; none without TLS.",
 					queries: []query{{"(min by (R, role) (cohort_tls_certificate_expiry_timestamp_seconds{P}) - time()) / 86400", "{{run}} {{role}}"}}},
