@@ -5,7 +5,7 @@ import time
 
 from k8s import Failed
 from prometheus import Prometheus
-from release import ROOT, Release, merged, trained_steps
+from release import ROOT, Release, trained_steps
 from scenarios import FOREVER, paced, require, scenario, tiny
 
 sys.path.insert(0, str(ROOT / "tests/e2e"))
@@ -23,31 +23,32 @@ SLOW_LEARNER = {"learner": {"epochs": 40}, "optimizer": {"lr": 1e-12}, "checkpoi
 def metrics(cluster, settings):
     """Prometheus sees every pod, answers every panel's query, no alert fires, and the demand ratio is as predicted."""
     release, config = Release(cluster, settings), tiny(FOREVER, SLOW_LEARNER)
-    prometheus = Prometheus(cluster, settings, release.name)
     release.install(config, paced(100_000))
-    prometheus.start()
     release.wait_step(2)
-    prometheus.wait_up(1, 1)
-    speed = full_buffer_speed(release, 40)
-    prometheus.require_quiet("under load")
-    # Rates of half the speed: 1, 2 and 4 workers are half, just and twice as many as the learner can feed.
-    pace = speed / 2
-    release.upgrade(config, merged(paced(f"{pace:.1f}"), {"rollout": {"replicas": 1}}))
-    ratios = {}
-    for count in (1, 2, 4):
-        release.scale(count)
-        release.wait_serving(count, 60)
-        prometheus.wait_up(1, count)
-        time.sleep(SETTLE_SECONDS)
-        now = full_buffer_speed(release, WINDOW_SECONDS)  # the window that the ratio is over
-        ratios[count] = (prometheus.number("cohort:demand_ratio"), now / (count * pace))
-        prometheus.require_quiet(f"with {count} workers")
-    answered, with_data = ask_everything(prometheus)
+    with Prometheus(release) as prometheus:
+        prometheus.wait_up(1, 1)
+        # Half the learner's speed: 1, 2 and 4 workers are half, just and twice as many as it can feed on.
+        pace = full_buffer_speed(release, 40) / 2
+        prometheus.require_quiet("under load")
+        release.upgrade(config, paced(f"{pace:.1f}"))
+        ratios = {count: demand_ratio(release, prometheus, count, pace) for count in (1, 2, 4)}
+        answered, with_data = ask_everything(prometheus)
     numbers = (", ".join(f"{count} workers: {found:.2f} ({expected:.2f} predicted)"
                          for count, (found, expected) in ratios.items()) +
-               f"; {answered} queries answered, {with_data} with data; learner {speed:.0f} tokens/s")
+               f"; {answered} queries answered, {with_data} with data; pace {pace:.0f} tokens/s")
     require(all(abs(found - expected) <= 0.2 * expected for found, expected in ratios.values()), numbers)
     return numbers
+
+
+def demand_ratio(release, prometheus, count, pace):
+    """(found, predicted) with so many workers."""
+    release.scale(count)
+    release.wait_serving(count, 60)
+    prometheus.wait_up(1, count)
+    time.sleep(SETTLE_SECONDS)
+    speed = full_buffer_speed(release, WINDOW_SECONDS)  # over the window of the ratio
+    prometheus.require_quiet(f"with {count} workers")
+    return prometheus.number("cohort:demand_ratio"), speed / (count * pace)
 
 
 def full_buffer_speed(release, seconds):

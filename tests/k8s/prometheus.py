@@ -1,79 +1,105 @@
-"""A Prometheus in a scenario's namespace that finds the pods of the release as the chart's PodMonitor would."""
+"""A Prometheus beside the cluster that scrapes the pods of a release as the chart's PodMonitor would have it.
 
+It reaches them through the API server (`kubectl proxy`), so that any cluster will do. Debian's Prometheus knows no
+discovery of Kubernetes: the pods are written to a file that it watches.
+"""
+
+import contextlib
 import json
+import pathlib
+import re
+import socket
+import subprocess
+import tempfile
+import threading
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 
 from k8s import Failed, wait_until
 from release import ROOT
 
-NAME = "prometheus"
-PORT = 9090
+PORT = 9090  # of the pods' metrics
 
 
 class Prometheus:
-    """Asked through the API server, so that nothing is forwarded."""
-
-    def __init__(self, cluster, settings, run, window="1m"):
+    def __init__(self, release, window="1m"):
         """`window` is that of the demand ratio: the 15 minutes of the rules are long for a test."""
-        self.cluster, self.settings, self.run, self.window = cluster, settings, run, window
+        self.release, self.cluster, self.window = release, release.cluster, window
+        self._stack = contextlib.ExitStack()
+        self._stop = threading.Event()
 
-    def start(self):
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            self._folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            self._proxy = self._start_proxy(stack)
+            self._write_targets()
+            self._start_prometheus(stack)
+            watcher = threading.Thread(target=self._watch_pods, daemon=True)
+            watcher.start()
+            stack.callback(watcher.join, 60)
+            stack.callback(self._stop.set)
+            wait_until(60, "Prometheus to answer", lambda: self.query("vector(1)"))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception):
+        return self._stack.__exit__(*exception)
+
+    def _start_proxy(self, stack):
+        process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True)
+        stack.callback(end, process)
+        said = process.stdout.readline()
+        found = re.search(r"127\.0\.0\.1:\d+", said)
+        if not found:
+            raise Failed(f"`kubectl proxy` said {said!r}, expected an address")
+        return found[0]
+
+    def _start_prometheus(self, stack):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._address = f"127.0.0.1:{probe.getsockname()[1]}"
         rules = (ROOT / "deploy/prometheus/rules.yaml").read_text().replace("[15m]", f"[{self.window}]")
-        metadata = {"name": NAME}
-        self.cluster.apply(
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
-            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata,
-             "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]},
-            {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
-             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
-             "subjects": [{"kind": "ServiceAccount", "name": NAME, "namespace": self.cluster.namespace}]},
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
-             "data": {"prometheus.yml": json.dumps(self._config()), "rules.yaml": rules}},
-            self._pod())
-        wait_until(60, "Prometheus to answer", lambda: self.query("vector(1)"))
+        (self._folder / "rules.yaml").write_text(rules)
+        (self._folder / "prometheus.yml").write_text(json.dumps({
+            "global": {"scrape_interval": "1s", "evaluation_interval": "2s"}, "rule_files": ["rules.yaml"],
+            "scrape_configs": [{"job_name": "cohort", "file_sd_configs": [
+                {"files": [str(self._folder / "targets.json")], "refresh_interval": "5s"}]}]}))
+        with open(self._folder / "log", "wb") as log:
+            process = subprocess.Popen(
+                ["prometheus", f"--config.file={self._folder / 'prometheus.yml'}",
+                 f"--storage.tsdb.path={self._folder / 'tsdb'}", f"--web.listen-address={self._address}"],
+                stdout=log, stderr=log)
+        stack.callback(end, process)
 
-    def _config(self):
-        keep = {"action": "keep", "regex": "learner|rollout",
-                "source_labels": ["__meta_kubernetes_pod_label_app_kubernetes_io_component"]}
-        relabel = [
-            keep,
-            {"action": "keep", "regex": "http", "source_labels": ["__meta_kubernetes_pod_container_port_name"]},
-            {"action": "drop", "regex": "Succeeded|Failed|Pending", "source_labels": ["__meta_kubernetes_pod_phase"]},
-            {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-            {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "pod"},
-            {"source_labels": ["__meta_kubernetes_pod_label_app_kubernetes_io_component"], "target_label": "role"},
-            {"target_label": "run", "replacement": self.run},
-        ]
-        pods = {"role": "pod", "namespaces": {"names": [self.cluster.namespace]}}
-        return {"global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "2s"},
-                "rule_files": ["/etc/prometheus/rules.yaml"],
-                "scrape_configs": [{"job_name": "cohort", "kubernetes_sd_configs": [pods], "relabel_configs": relabel}]}
+    def _watch_pods(self):
+        while not self._stop.wait(1):
+            with contextlib.suppress(Failed):  # the next round tries again
+                self._write_targets()
 
-    def _pod(self):
-        container = {
-            "name": NAME, "image": self.settings.image(NAME), "imagePullPolicy": self.settings.pull_policy,
-            "args": ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/data",
-                     f"--web.listen-address=:{PORT}"],
-            "ports": [{"containerPort": PORT}], "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "512Mi"}},
-            "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
-                                "capabilities": {"drop": ["ALL"]}},
-            "volumeMounts": [{"name": "config", "mountPath": "/etc/prometheus"}, {"name": "data", "mountPath": "/data"}]}
-        security = {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
-                    "seccompProfile": {"type": "RuntimeDefault"}}
-        return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": NAME},
-                "spec": {"serviceAccountName": NAME, "securityContext": security, "containers": [container],
-                         "terminationGracePeriodSeconds": 5, "volumes": [
-                             {"name": "config", "configMap": {"name": NAME}}, {"name": "data", "emptyDir": {}}]}}
+    def _write_targets(self):
+        targets = [self._target(pod, role) for role in ("learner", "rollout") for pod in self.release.pods(role)
+                   if pod["status"]["phase"] == "Running"]
+        new = self._folder / "targets.json.new"
+        new.write_text(json.dumps(targets))
+        new.rename(self._folder / "targets.json")
+
+    def _target(self, pod, role):
+        name, namespace = pod["metadata"]["name"], self.cluster.namespace
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}:{PORT}/proxy/metrics"
+        return {"targets": [self._proxy], "labels": {"__metrics_path__": path, "instance": name, "pod": name, "role": role,
+                                                     "namespace": namespace, "run": self.release.name}}
 
     def ask(self, path, **arguments):
-        address = (f"/api/v1/namespaces/{self.cluster.namespace}/pods/{NAME}:{PORT}/proxy/api/v1/{path}?" +
-                   urllib.parse.urlencode(arguments))
-        said = self.cluster.out("get", "--raw", address)
+        address = f"http://{self._address}/api/v1/{path}?{urllib.parse.urlencode(arguments)}"
         try:
-            return json.loads(said)["data"]
-        except (ValueError, KeyError) as error:
-            raise Failed(f"Prometheus answered {path} with {said[:300]}") from error
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise Failed(f"Prometheus refused {path} {arguments}: {error.read().decode()[:300]}") from error
+        except OSError as error:
+            raise Failed(f"Prometheus does not answer: {error}; {(self._folder / 'log').read_text()[-1000:]}") from error
 
     def query(self, expression):
         """The result of an instant query, as (labels, number)."""
@@ -105,3 +131,14 @@ class Prometheus:
         firing = self.query('ALERTS{alertstate="firing"}')
         if firing:
             raise Failed(f"{moment}: {[labels['alertname'] for labels, _ in firing]} fire, expected no alert")
+
+
+def end(process):
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+    if process.stdout:
+        process.stdout.close()
