@@ -1,6 +1,7 @@
 #include "common/rewards/algebra.h"
 
 #include <flint/fmpq.h>
+#include <flint/fmpz_vec.h>
 
 #include <algorithm>
 #include <cmath>
@@ -45,7 +46,6 @@ slong Bits(const Polynomial& poly) { return std::abs(fmpz_mpoly_max_bits(poly.ge
 
 const fmpz_mpoly_ctx_struct* Polynomial::Context() {
   static const fmpz_mpoly_ctx_struct* const kContext = MakeContext();
-  thread_local ThreadMemory memory;
   return kContext;
 }
 
@@ -64,6 +64,11 @@ Polynomial& Polynomial::operator=(Polynomial other) noexcept {
   return *this;
 }
 Polynomial::~Polynomial() { fmpz_mpoly_clear(&poly_, Context()); }
+
+Algebra::Algebra(AlgebraBudget* budget) : budget_(budget) {
+  thread_local ThreadMemory memory;
+  (void)memory;
+}
 
 std::optional<int> Algebra::Find(absl::string_view key) const {
   for (size_t i = 0; i < generators_.size(); ++i) {
@@ -160,8 +165,19 @@ bool Algebra::CanMultiply(const Polynomial& a, const Polynomial& b) {
 }
 
 std::optional<Polynomial> Algebra::Times(const Polynomial& a, const Polynomial& b) {
-  if (!CanMultiply(a, b)) return std::nullopt;
   Polynomial out;
+  const auto* context = Polynomial::Context();
+  for (const auto& [number, other] : {std::pair(&a, &b), std::pair(&b, &a)}) {
+    // A number needs no reduction.
+    if (!fmpz_mpoly_is_fmpz(number->get(), context)) continue;
+    const slong length = fmpz_mpoly_length(other->get(), context);
+    const slong bits = Bits(a) + Bits(b);
+    if (bits > kMaxBits || !Spend(1 + length * (1 + bits / 256))) return std::nullopt;
+    if (fmpz_mpoly_is_zero(number->get(), context)) return out;
+    fmpz_mpoly_scalar_mul_fmpz(out.get(), other->get(), number->get()->coeffs, context);
+    return out;
+  }
+  if (!CanMultiply(a, b)) return std::nullopt;
   fmpz_mpoly_mul(out.get(), a.get(), b.get(), Polynomial::Context());
   Reduce(&out);
   return out;
@@ -239,11 +255,28 @@ bool Algebra::Rationalise(Polynomial* top, Polynomial* bottom) {
   return true;
 }
 
+Algebra::Result Algebra::OverNumber(Polynomial top, const Polynomial& bottom) {
+  const auto* context = Polynomial::Context();
+  Value out{std::move(top), bottom};
+  fmpz_t divisor;
+  fmpz_init(divisor);
+  _fmpz_vec_content(divisor, out.top.get()->coeffs, fmpz_mpoly_length(out.top.get(), context));
+  fmpz_gcd(divisor, divisor, bottom.get()->coeffs);
+  if (fmpz_sgn(bottom.get()->coeffs) < 0) fmpz_neg(divisor, divisor);
+  if (!fmpz_is_one(divisor)) {
+    fmpz_mpoly_scalar_divexact_fmpz(out.top.get(), out.top.get(), divisor, context);
+    fmpz_mpoly_scalar_divexact_fmpz(out.bottom.get(), out.bottom.get(), divisor, context);
+  }
+  fmpz_clear(divisor);
+  return out;
+}
+
 Algebra::Result Algebra::Normal(Polynomial top, Polynomial bottom) {
   const auto* context = Polynomial::Context();
   if (fmpz_mpoly_is_zero(bottom.get(), context)) return std::nullopt;
   if (fmpz_mpoly_is_zero(top.get(), context)) return Value{};
   if (fmpz_mpoly_is_one(bottom.get(), context)) return Value{std::move(top), std::move(bottom)};
+  if (fmpz_mpoly_is_fmpz(bottom.get(), context)) return OverNumber(std::move(top), bottom);
   if (!Rationalise(&top, &bottom)) return std::nullopt;
   if (fmpz_mpoly_length(bottom.get(), context) > 1) {
     int64_t dense = 1;

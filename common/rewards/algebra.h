@@ -54,7 +54,7 @@ class Algebra {
  public:
   using Result = std::optional<Value>;
 
-  explicit Algebra(AlgebraBudget* budget) : budget_(budget) {}
+  explicit Algebra(AlgebraBudget* budget);
 
   static Value Integer(int64_t value) { return Value{Polynomial(value)}; }
   Result FromDecimal(absl::string_view digits, size_t decimals);  // digits / 10^decimals
@@ -116,6 +116,7 @@ class Algebra {
   std::optional<Polynomial> Times(const Polynomial& a, const Polynomial& b);
   void Reduce(Polynomial* poly) const;
   Result Normal(Polynomial top, Polynomial bottom);
+  static Result OverNumber(Polynomial top, const Polynomial& bottom);
   bool Rationalise(Polynomial* top, Polynomial* bottom);
   std::optional<Polynomial> Cofactor(const Polynomial& poly, size_t generator);
   std::vector<Term> Terms(const Polynomial& poly) const;

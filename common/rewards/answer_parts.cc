@@ -118,6 +118,8 @@ TokenSpan TrimTokens(TokenSpan tokens) {
 
 bool IsRelation(const Token& token) {
   if (token.kind == Kind::kSign) {
+    const char first = token.text[0];
+    if (first != '=' && first != '<' && first != '>' && first != '!') return false;
     return token.text == "=" || token.text == "<" || token.text == ">" || token.text == "<=" ||
            token.text == ">=" || token.text == "!=";
   }

@@ -82,8 +82,9 @@ class Tokenizer {
     token.space = space_;
     token.upright = upright;
     if (kind == Kind::kSign) {
-      if (absl::StrContains("([", text[0]) || text == "\\{") ++brackets_;
-      if (absl::StrContains(")]", text[0]) || text == "\\}") --brackets_;
+      const char last = text == "{" || text == "}" ? '\0' : text.back();
+      if (last == '(' || last == '[' || last == '{') ++brackets_;
+      if (last == ')' || last == ']' || last == '}') --brackets_;
     }
     token.text = std::move(text);
     tokens.push_back(std::move(token));
@@ -409,6 +410,7 @@ class Tokenizer {
 
 Tokens TokenizeLatex(absl::string_view text, bool* complete) {
   Tokenizer tokenizer;
+  tokenizer.tokens.reserve(std::min<size_t>(text.size(), 64));
   if (std::all_of(text.begin(), text.end(), IsAscii)) {
     tokenizer.Read(text, false, 0);
   } else {
@@ -419,16 +421,24 @@ Tokens TokenizeLatex(absl::string_view text, bool* complete) {
 }
 
 int BracketStep(const Token& token) {
-  if (token.kind == Kind::kCommand) {
-    if (absl::StartsWith(token.text, "begin:")) return 1;
-    if (absl::StartsWith(token.text, "end:")) return -1;
-    if (token.text == "langle" || token.text == "lfloor" || token.text == "lceil") return 1;
-    if (token.text == "rangle" || token.text == "rfloor" || token.text == "rceil") return -1;
-    return 0;
+  if (token.kind == Kind::kSign) {
+    const char last = token.text.back();
+    if (last == '(' || last == '[' || last == '{') return 1;
+    return last == ')' || last == ']' || last == '}' ? -1 : 0;
   }
-  if (token.kind != Kind::kSign) return 0;
-  const char last = token.text.back();
-  return absl::StrContains("([{", last) ? 1 : absl::StrContains(")]}", last) ? -1 : 0;
+  if (token.kind != Kind::kCommand) return 0;
+  switch (token.text[0]) {
+    case 'b':
+      return absl::StartsWith(token.text, "begin:") ? 1 : 0;
+    case 'e':
+      return absl::StartsWith(token.text, "end:") ? -1 : 0;
+    case 'l':
+      return token.text == "langle" || token.text == "lfloor" || token.text == "lceil" ? 1 : 0;
+    case 'r':
+      return token.text == "rangle" || token.text == "rfloor" || token.text == "rceil" ? -1 : 0;
+    default:
+      return 0;
+  }
 }
 
 std::string PrintTokens(TokenSpan tokens) {
