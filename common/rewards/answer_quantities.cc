@@ -211,6 +211,12 @@ std::optional<AnswerItem> AnswerReader::WithWords(TokenSpan tokens, int depth) {
         return item;
       }
     }
+    // "\text{Area: } 12"
+    const size_t colon = FindOutside(tokens, [](const Token& token) { return token.IsSign(":"); });
+    if (colon + 1 < tokens.size() && IsWord(tokens[0]) &&
+        KindOfName(tokens.subspan(0, colon)) == NameKind::kThing) {
+      return Item(TrimTokens(tokens.subspan(colon + 1)), depth);
+    }
     if (auto ratio = TimeOrRatio(tokens)) {
       item.text = *std::move(ratio);
       return item;

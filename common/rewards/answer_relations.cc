@@ -36,6 +36,17 @@ absl::string_view Turned(absl::string_view sign) {
   return sign == ">=" ? absl::string_view("<=") : sign;
 }
 
+// "m + n" says what is asked for; "3x" makes an equation.
+bool HasTwoLetters(TokenSpan tokens) {
+  const Token* first = nullptr;
+  for (const Token& token : tokens) {
+    if (token.kind != Kind::kLetter) continue;
+    if (first != nullptr && first->text != token.text) return true;
+    first = &token;
+  }
+  return false;
+}
+
 RealSet Side(absl::string_view sign, IntervalEnd end) {
   end.closed = absl::EndsWith(sign, "=") && sign != "!=";
   if (sign == "!=") return Complement(Point(end));
@@ -115,7 +126,7 @@ AnswerItem AnswerReader::Named(TokenSpan name, TokenSpan value, TokenSpan all, i
 // "S = 2 + 5 + 9 = 16": all parts behind a name must agree.
 AnswerItem AnswerReader::Chain(const std::vector<TokenSpan>& parts, TokenSpan all, int depth) {
   AnswerItem last = Item(TrimTokens(parts.back()), depth + 1);
-  const bool named = KindOfName(parts[0]) != NameKind::kNone;
+  const bool named = KindOfName(parts[0]) != NameKind::kNone || HasTwoLetters(parts[0]);
   bool constant = false;
   for (size_t i = named ? 1 : 0; i + 1 < parts.size(); ++i) {
     // "V = l w h = 2 * 3 * 4 = 24": the formula with letters comes first.
@@ -125,7 +136,7 @@ AnswerItem AnswerReader::Chain(const std::vector<TokenSpan>& parts, TokenSpan al
     item.text = Fallback(all);
     return item;
   }
-  if (named) last.name = PrintTokens(parts[0]);
+  if (KindOfName(parts[0]) != NameKind::kNone) last.name = PrintTokens(parts[0]);
   return last;
 }
 

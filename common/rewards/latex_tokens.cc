@@ -133,7 +133,8 @@ class Tokenizer {
     const size_t close = text.substr(0, 64).find_first_not_of("0123456789,");
     if (!opened || close == absl::string_view::npos || text[close] != ')') return false;
     const absl::string_view after = absl::StripLeadingAsciiWhitespace(text.substr(close + 1));
-    return !after.empty() && absl::StrContains("+-*/^", after[0]);
+    if (after.empty() || absl::StartsWith(after, "**")) return false;  // emphasis ends
+    return absl::StrContains("+-*/^", after[0]);
   }
 
   template <typename Mark>
@@ -454,8 +455,12 @@ std::string PrintTokens(TokenSpan tokens) {
       case Kind::kCommand:
         absl::StrAppend(&out, "\\", token.text, " ");
         break;
-      default:
-        absl::StrAppend(&out, i > 0 && tokens[i - 1].kind == Kind::kWord ? " " : "", token.text);
+      default: {
+        const bool apart =
+            i > 0 && (tokens[i - 1].kind == Kind::kWord ||
+                      (token.kind == Kind::kNumber && tokens[i - 1].kind == Kind::kNumber));
+        absl::StrAppend(&out, apart ? " " : "", token.text);
+      }
     }
   }
   return out;
