@@ -16,11 +16,14 @@ namespace {
 
 constexpr slong kGenerators = 16;
 // What an answer may cost: FLINT has no deadline, so that no step may begin that could take long.
-constexpr slong kMaxTerms = 256;
+constexpr slong kMaxTerms = 400;
+constexpr slong kMaxProducts = 20'000;  // of terms, in one product
 constexpr slong kMaxDegree = 300;
+constexpr slong kMaxSubstitutions = 2;  // of a sum for the power of its root
 constexpr slong kMaxBits = 8192;
 constexpr slong kMaxDivisorTerms = 40;    // of a denominator that is a sum
 constexpr int64_t kMaxDenseTerms = 3000;  // of what a common divisor is looked for in
+constexpr size_t kMaxKeyBytes = 160;      // a root in a root in a root holds itself many times
 constexpr size_t kMaxDecimals = 2000;
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
@@ -78,7 +81,9 @@ std::optional<int> Algebra::Find(absl::string_view key) const {
 }
 
 std::optional<int> Algebra::Add(Generator generator) {
-  if (generators_.size() == kGenerators) return std::nullopt;
+  if (generators_.size() == kGenerators || generator.key.size() > kMaxKeyBytes) {
+    return std::nullopt;
+  }
   const int index = static_cast<int>(generators_.size());
   if (generator.degree > 0) {
     fmpz_mpoly_struct* relation = generator.relation.get();
@@ -155,7 +160,7 @@ bool Algebra::CanMultiply(const Polynomial& a, const Polynomial& b) {
   const slong left = fmpz_mpoly_length(a.get(), Polynomial::Context());
   const slong right = fmpz_mpoly_length(b.get(), Polynomial::Context());
   const slong bits = Bits(a) + Bits(b);
-  if (left > kMaxTerms || right > kMaxTerms || bits > kMaxBits) return false;
+  if (left * right > kMaxProducts || bits > kMaxBits) return false;
   for (size_t i = 0; i < generators_.size(); ++i) {
     const slong degree = fmpz_mpoly_degree_si(a.get(), Index(i), Polynomial::Context()) +
                          fmpz_mpoly_degree_si(b.get(), Index(i), Polynomial::Context());
@@ -179,24 +184,32 @@ std::optional<Polynomial> Algebra::Times(const Polynomial& a, const Polynomial& 
   }
   if (!CanMultiply(a, b)) return std::nullopt;
   fmpz_mpoly_mul(out.get(), a.get(), b.get(), Polynomial::Context());
-  Reduce(&out);
+  if (!Reduce(&out)) return std::nullopt;
   return out;
 }
 
-// Roots by their equations, the newest first.
-void Algebra::Reduce(Polynomial* poly) const {
+// Roots by their equations, the newest first. A power of a root becomes a sum, whose terms may hold
+// older roots in turn.
+bool Algebra::Reduce(Polynomial* poly) {
+  const auto* context = Polynomial::Context();
   for (size_t i = generators_.size(); i-- > 0;) {
     const Generator& generator = generators_[i];
-    if (generator.degree == 0 ||
-        fmpz_mpoly_degree_si(poly->get(), Index(i), Polynomial::Context()) < generator.degree) {
-      continue;
+    if (generator.degree == 0) continue;
+    const slong times = fmpz_mpoly_degree_si(poly->get(), Index(i), context) / generator.degree;
+    if (times <= 0) continue;
+    const slong radicand = fmpz_mpoly_length(generator.radicand.get(), context);
+    const slong products = fmpz_mpoly_length(poly->get(), context) * radicand;
+    if ((radicand > 1 && times > kMaxSubstitutions) || products > kMaxProducts ||
+        !Spend(products * times)) {
+      return false;
     }
     Polynomial quotient;
     Polynomial rest;
-    fmpz_mpoly_divrem(quotient.get(), rest.get(), poly->get(), generator.relation.get(),
-                      Polynomial::Context());
+    fmpz_mpoly_divrem(quotient.get(), rest.get(), poly->get(), generator.relation.get(), context);
     *poly = std::move(rest);
+    if (fmpz_mpoly_length(poly->get(), context) > kMaxTerms) return false;
   }
+  return fmpz_mpoly_length(poly->get(), context) <= kMaxTerms && Bits(*poly) <= kMaxBits;
 }
 
 // What `poly` is multiplied with so that the root `generator` leaves it.

@@ -114,7 +114,7 @@ class Algebra {
   bool Spend(int64_t work);
   bool CanMultiply(const Polynomial& a, const Polynomial& b);
   std::optional<Polynomial> Times(const Polynomial& a, const Polynomial& b);
-  void Reduce(Polynomial* poly) const;
+  bool Reduce(Polynomial* poly);
   Result Normal(Polynomial top, Polynomial bottom);
   static Result OverNumber(Polynomial top, const Polynomial& bottom);
   bool Rationalise(Polynomial* top, Polynomial* bottom);

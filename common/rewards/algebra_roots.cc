@@ -19,6 +19,7 @@ using Result = Algebra::Result;
 constexpr int64_t kMaxExponent = 4096;
 constexpr int64_t kMaxDegree = 64;  // of a root
 constexpr int64_t kMaxSymbolicPower = 64;
+constexpr slong kMaxRadicandTerms = 32;
 
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
@@ -226,11 +227,12 @@ Result Algebra::RootOfSum(const Value& a, int64_t degree) {
   fmpz_mpoly_scalar_divexact_fmpz(inside.top.get(), inside.top.get(), content, context);
   fmpz_clear(content);
   const Result factor = RootOfTerm(outside, degree);
-  if (!factor) return std::nullopt;
+  if (!factor || fmpz_mpoly_length(inside.top.get(), context) > kMaxRadicandTerms)
+    return std::nullopt;
   const bool constant = IsConstant(inside);
   const auto size = Approximate(inside);
   if (constant && (!size || *size <= 0)) return std::nullopt;
-  if (!constant && degree == 2 && fmpz_mpoly_length(inside.top.get(), context) <= 32) {
+  if (!constant && degree == 2) {
     Value root;
     if (fmpz_mpoly_is_square(inside.top.get(), context) &&
         fmpz_mpoly_sqrt(root.top.get(), inside.top.get(), context)) {

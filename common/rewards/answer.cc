@@ -72,6 +72,26 @@ const std::string& CanonicalGold(absl::string_view gold) {
   return last.text;
 }
 
+std::string ReadTokens(const Tokens& tokens) {
+  AlgebraBudget budget;
+  return AnswerReader(&budget, NameReading::kUsual).Read(tokens, 0);
+}
+
+// Where letters may be units, and units letters: "48 m" for 48, "6pt" for 6tp.
+bool MatchesOtherwise(absl::string_view reply, absl::string_view gold, const std::string& value) {
+  bool complete = true;
+  Tokens tokens = TokenizeLatex(reply, &complete);
+  if (!complete) return false;
+  if (SetUnitUpright(&tokens)) return ReadTokens(tokens) == value;
+  const Tokens golds = TokenizeLatex(gold, &complete);
+  const auto bare = [](const Token& token) { return token.bare; };
+  if (!complete || (std::none_of(tokens.begin(), tokens.end(), bare) &&
+                    std::none_of(golds.begin(), golds.end(), bare))) {
+    return false;
+  }
+  return ReadTokens(WithoutBareWords(tokens)) == ReadTokens(WithoutBareWords(golds));
+}
+
 }  // namespace
 
 std::string CanonicalAnswer(absl::string_view answer) {
@@ -91,16 +111,12 @@ bool AnswersEqual(absl::string_view a, absl::string_view b) {
 bool AnswerMatches(absl::string_view reply, absl::string_view gold) {
   const std::string& value = CanonicalGold(gold);
   if (CanonicalAnswer(reply) == value) return true;
-  if (reply.size() > kMaxStructuredBytes) return false;
-  if (!absl::StrContains(reply, "=")) {
-    bool complete = true;
-    Tokens tokens = TokenizeLatex(reply, &complete);
-    AlgebraBudget budget;
-    return SetUnitUpright(&tokens) &&
-           AnswerReader(&budget, NameReading::kUsual).Read(tokens, 0) == value;
+  if (reply.size() > kMaxStructuredBytes || gold.size() > kMaxStructuredBytes) return false;
+  if (absl::StrContains(reply, "=")) {
+    if (!absl::StrContains(gold, "=")) return Canonical(reply, NameReading::kDropped) == value;
+    return Canonical(reply, NameReading::kEquation) == Canonical(gold, NameReading::kEquation);
   }
-  if (!absl::StrContains(gold, "=")) return Canonical(reply, NameReading::kDropped) == value;
-  return Canonical(reply, NameReading::kEquation) == Canonical(gold, NameReading::kEquation);
+  return MatchesOtherwise(reply, gold, value);
 }
 
 }  // namespace cohort

@@ -47,6 +47,16 @@ bool HasTwoLetters(TokenSpan tokens) {
   return false;
 }
 
+// "\frac{m}{n}", "|z|": what a value is often asked of.
+bool IsAskedFor(TokenSpan tokens) {
+  const auto letter = [&](size_t i) { return tokens[i].kind == Kind::kLetter; };
+  if (tokens.size() == 7) return tokens[0].IsCommand("frac") && letter(2) && letter(5);
+  if (tokens.size() != 3 || !letter(0 + 1)) {
+    return tokens.size() == 3 && letter(0) && tokens[1].IsSign("/") && letter(2);
+  }
+  return tokens[0].IsSign("|") && tokens[1].text == "z" && tokens[2].IsSign("|");
+}
+
 RealSet Side(absl::string_view sign, IntervalEnd end) {
   end.closed = absl::EndsWith(sign, "=") && sign != "!=";
   if (sign == "!=") return Complement(Point(end));
@@ -99,6 +109,9 @@ AnswerItem AnswerReader::Equation(const std::vector<TokenSpan>& parts, TokenSpan
   // "58 = m"
   if (KindOfName(parts[1]) != NameKind::kNone && IsConstant(parts[0])) {
     return Named(parts[1], parts[0], all, depth);
+  }
+  if (names_ == NameReading::kDropped && IsAskedFor(parts[0]) && IsConstant(parts[1])) {
+    return Item(TrimTokens(parts[1]), depth + 1);
   }
   return Balance(parts[0], parts[1], all);
 }

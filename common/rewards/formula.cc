@@ -130,6 +130,10 @@ class Parser {
 
   Result Factor() {
     if (++steps_ > kMaxSteps || Done()) return std::nullopt;
+    if (at_ + 2 < tokens_.size() && Peek().IsSign("{") && tokens_[at_ + 1].IsSign("}") &&
+        tokens_[at_ + 2].IsSign("_")) {
+      at_ += 2;  // {}_9C_4
+    }
     bool negative = false;
     while (Peek().IsSign("-") || Peek().IsSign("+")) negative ^= tokens_[at_++].IsSign("-");
     Result value = Powers(Primary());
@@ -213,9 +217,20 @@ class Parser {
       case Kind::kSign:
         break;
     }
+    if (token.IsSign("_")) return Combinations();
     if (token.IsSign("|")) return Bars();
     if (token.IsSign("(") || token.IsSign("[")) return Bracket(token.IsSign("(") ? ")" : "]");
     return token.IsSign("{") ? Bracket("}") : std::nullopt;
+  }
+
+  // _9C_4
+  Result Combinations() {
+    ++at_;
+    const Result above = Operand(true);
+    if (!above || Done() || !Peek().Is(Kind::kLetter, "C")) return std::nullopt;
+    ++at_;
+    const Result below = TakeSign("_") ? Operand(true) : std::nullopt;
+    return below ? Binomial(algebra_, *above, *below) : std::nullopt;
   }
 
   size_t Closing(size_t open) const {
@@ -312,7 +327,7 @@ class Parser {
     const size_t start = at_;
     const auto skip = skip_;
     Result part;
-    if (Peek().IsCommand("frac")) {
+    if (IsDigitsOverDigits()) {
       part = Primary();
     } else if (at_ + 2 < tokens_.size() && Peek().kind == Kind::kNumber && Peek().space &&
                tokens_[at_ + 1].IsSign("/") && tokens_[at_ + 2].kind == Kind::kNumber) {
@@ -328,6 +343,21 @@ class Parser {
     at_ = start;
     skip_ = skip;
     return whole;
+  }
+
+  // "\frac{1}{2}", "\frac12": nothing else makes a mixed number.
+  bool IsDigitsOverDigits() const {
+    if (!Peek().IsCommand("frac")) return false;
+    size_t at = at_ + 1;
+    for (int i = 0; i < 2 && at < tokens_.size(); ++i) {
+      if (tokens_[at].kind == Kind::kNumber) return true;
+      if (at + 2 >= tokens_.size() || !tokens_[at].IsSign("{") ||
+          tokens_[at + 1].kind != Kind::kNumber || !tokens_[at + 2].IsSign("}")) {
+        return false;
+      }
+      at += 3;
+    }
+    return true;
   }
 
   // A letter with its index, primes and, of a function, its arguments.
@@ -361,6 +391,10 @@ class Parser {
 
   std::optional<std::string> Index() {
     if (Done()) return std::nullopt;
+    if (Peek().kind == Kind::kNumber && Peek().text.size() > 1) {  // b_12 is b_1 times 2
+      skip_ = 1;
+      return Peek().text.substr(0, 1);
+    }
     const size_t end = Peek().IsSign("{") ? Closing(at_) : at_;
     if (end == tokens_.size()) return std::nullopt;
     const TokenSpan inside =

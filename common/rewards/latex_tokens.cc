@@ -224,7 +224,9 @@ class Tokenizer {
     if (run == "pi" || run == "theta") return Push(Kind::kLetter, std::string(run));
     if (run == "inf" || run == "infinity" || run == "oo") return Push(Kind::kCommand, "infty");
     if (run.size() >= 4 || !IsAscii(run[0]) || IsKnownWord(run)) {
-      return Push(Kind::kWord, std::string(run));
+      Push(Kind::kWord, std::string(run));
+      tokens.back().bare = IsAscii(run[0]);
+      return;
     }
     for (const char c : run) Push(Kind::kLetter, std::string(1, c));
   }
@@ -407,7 +409,73 @@ class Tokenizer {
   int brackets_ = 0;
 };
 
+void AppendLetters(const Token& word, Tokens* out) {
+  for (size_t i = 0; i < word.text.size(); ++i) {
+    Token letter;
+    letter.kind = Kind::kLetter;
+    letter.text = word.text.substr(i, 1);
+    letter.space = i == 0 && word.space;
+    out->push_back(std::move(letter));
+  }
+}
+
+bool IsOperator(const Token& token) {
+  return token.IsSign("+") || token.IsSign("-") || token.IsSign("*");
+}
+
+// Whether the short word `at` is one: "8 km" is a length, "8km + 12k" a sum of products.
+bool IsWordThere(const Tokens& tokens, size_t at) {
+  const Token& word = tokens[at];
+  const Token* next = at + 1 < tokens.size() ? &tokens[at + 1] : nullptr;
+  const Token* before = at > 0 ? &tokens[at - 1] : nullptr;
+  const WordUse use = UseOfWord(word.text);
+  const bool parted = (before == nullptr || word.space) && (next == nullptr || next->space);
+  if (use == WordUse::kModulo) return true;
+  if (use == WordUse::kAnd || use == WordUse::kOr || use == WordUse::kTo || use == WordUse::kNoun ||
+      use == WordUse::kChanges) {
+    return parted || (next != nullptr && next->kind == Kind::kSign && !IsOperator(*next) &&
+                      !next->IsSign("^") && !next->IsSign("_") && !next->IsSign("("));
+  }
+  if (before == nullptr) return parted;
+  if (before->kind == Kind::kLetter || before->IsSign("^") || before->IsSign("_") ||
+      (next != nullptr && (IsOperator(*next) || (next->kind == Kind::kLetter && !next->upright)))) {
+    return false;
+  }
+  // Letters in the same sum make a product of it.
+  for (size_t i = at; i-- > 0;) {
+    if (tokens[i].kind == Kind::kLetter && !tokens[i].upright) return false;
+    if (tokens[i].IsSign("=") || tokens[i].IsSign(",") || tokens[i].kind == Kind::kWord) break;
+  }
+  return true;
+}
+
+void SplitBareWords(Tokens* tokens) {
+  constexpr size_t kShort = 3;
+  Tokens out;
+  for (size_t i = 0; i < tokens->size(); ++i) {
+    const Token& token = (*tokens)[i];
+    if (token.bare && token.text.size() <= kShort && !IsWordThere(*tokens, i)) {
+      AppendLetters(token, &out);
+    } else {
+      out.push_back(token);
+    }
+  }
+  *tokens = std::move(out);
+}
+
 }  // namespace
+
+Tokens WithoutBareWords(const Tokens& tokens) {
+  Tokens out;
+  for (const Token& token : tokens) {
+    if (token.bare) {
+      AppendLetters(token, &out);
+    } else {
+      out.push_back(token);
+    }
+  }
+  return out;
+}
 
 Tokens TokenizeLatex(absl::string_view text, bool* complete) {
   Tokenizer tokenizer;
@@ -418,6 +486,10 @@ Tokens TokenizeLatex(absl::string_view text, bool* complete) {
     tokenizer.Read(UnicodeToLatex(text), false, 0);
   }
   *complete = tokenizer.complete;
+  if (std::any_of(tokenizer.tokens.begin(), tokenizer.tokens.end(),
+                  [](const Token& token) { return token.bare; })) {
+    SplitBareWords(&tokenizer.tokens);
+  }
   return std::move(tokenizer.tokens);
 }
 

@@ -23,6 +23,7 @@ struct Token {
   std::string text;
   bool space = false;    // white space stands before it
   bool upright = false;  // a letter in \text{} or \mathrm{}
+  bool bare = false;     // a word outside of \text{}: "cm" may be c times m
 
   bool Is(Kind of, absl::string_view what) const {
     return kind == of && text[0] == what[0] && text == what;  // most differ in their first byte
@@ -37,6 +38,9 @@ using TokenSpan = absl::Span<const Token>;
 // At most `kMaxTokens`: the rest is dropped, and `complete` false.
 inline constexpr size_t kMaxTokens = 2000;
 Tokens TokenizeLatex(absl::string_view text, bool* complete);
+
+// Words outside of \text{} as products of letters.
+Tokens WithoutBareWords(const Tokens& tokens);
 
 // The change of depth that a bracket of any kind brings: 1, -1 or 0.
 int BracketStep(const Token& token);
