@@ -20,7 +20,7 @@ namespace {
 using Kind = Token::Kind;
 using Result = Algebra::Result;
 
-constexpr int kMaxDepth = 32;
+constexpr int kMaxDepth = 48;
 constexpr int kMaxSteps = 1500;
 constexpr int kMaxPowerOfTen = 2000;
 
@@ -56,7 +56,7 @@ class Parser {
 
   // A sum up to `end`, or "a \over b" and "n \choose k" there.
   Result Infix(size_t end) {
-    if (depth_ > kMaxDepth) return std::nullopt;
+    if (depth_ >= kMaxDepth) return std::nullopt;
     int depth = 0;
     for (size_t i = at_; i < end; ++i) {
       depth += BracketStep(tokens_[i]);
@@ -185,7 +185,7 @@ class Parser {
     if (token.IsSign("{") || (whole && token.IsSign("("))) return Primary();
     if (whole && (token.IsSign("-") || token.IsSign("+"))) {
       ++at_;
-      const Result value = Operand(true);
+      const Result value = Primary();
       return value && token.IsSign("-") ? Result(Algebra::Negate(*value)) : value;
     }
     if (token.kind != Kind::kNumber || whole) {
@@ -202,8 +202,16 @@ class Parser {
     return Algebra::Integer(digit - '0');
   }
 
+  // Every nesting passes here: \sin\sin\sin x, \sqrt\sqrt 2, ((x)).
   Result Primary() {
-    if (Done() || ++steps_ > kMaxSteps) return std::nullopt;
+    if (Done() || ++steps_ > kMaxSteps || depth_ >= kMaxDepth) return std::nullopt;
+    ++depth_;
+    Result value = PrimaryHere();
+    --depth_;
+    return value;
+  }
+
+  Result PrimaryHere() {
     const Token& token = Peek();
     switch (token.kind) {
       case Kind::kNumber:
