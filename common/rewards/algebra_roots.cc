@@ -144,6 +144,21 @@ Result Algebra::RootOfTerm(const Value& a, int64_t degree) {
     const Result i = Letter("i");
     return root && i ? Multiply(*root, *i) : std::nullopt;
   }
+  if (term.powers.empty()) {
+    // The root of a perfect power needs no primes: it may be large.
+    Value exact;
+    fmpz_t root;
+    fmpz_t power;
+    fmpz_init(root);
+    fmpz_init(power);
+    fmpz_root(root, term.coefficient, degree);
+    fmpz_pow_ui(power, root, static_cast<ulong>(degree));
+    const bool found = fmpz_equal(power, term.coefficient) != 0;
+    fmpz_mpoly_set_fmpz(exact.top.get(), root, Polynomial::Context());
+    fmpz_clear(root);
+    fmpz_clear(power);
+    if (found) return exact;
+  }
   const auto primes = Factor(term.coefficient);
   if (!primes) return std::nullopt;
   std::map<int64_t, std::pair<int64_t, int64_t>> exponents;  // of a prime: numerator, denominator

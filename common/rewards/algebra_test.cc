@@ -31,6 +31,7 @@ TEST(AlgebraTest, PowersOfOnePrimeHaveOneForm) {
   EXPECT_EQ(Print("2^{3/8}2^{5/8}"), "2");
   EXPECT_EQ(Print("8^{-2/3}"), "1/4");
   EXPECT_EQ(Print("\\sqrt[3]{-8}"), "-2");
+  EXPECT_EQ(Print("\\sqrt{(10^{20}+1)^2}"), Print("10^{20}+1"));
 }
 
 TEST(AlgebraTest, WhatHasNoValueHasNone) {
@@ -41,9 +42,28 @@ TEST(AlgebraTest, WhatHasNoValueHasNone) {
 }
 
 TEST(AlgebraTest, WhatWouldBeLargeIsNotBegun) {
-  for (const char* text : {"9^{9^{9}}", "(a+b+c+d)^{900}", "5000!", "\\binom{90000}{4000}",
-                           "(1+x)^{4000}", "2^{100000}", "1e999999", "((x+1)^{90})^{90}"}) {
+  for (const char* text :
+       {"9^{9^{9}}", "(a+b+c+d)^{900}", "5000!", "\\binom{90000}{4000}", "(1+x)^{4000}",
+        "2^{100000}", "1e999999", "((x+1)^{90})^{90}", "(x-1)^{200}(y-1)^{200}"}) {
     EXPECT_EQ(Print(text), "none") << text;
+  }
+}
+
+// A root of a root holds itself many times when it is multiplied out.
+TEST(AlgebraTest, NestedRootsEnd) {
+  for (int depth = 1; depth < 30; ++depth) {
+    std::string roots = "x";
+    std::string functions = "x";
+    for (int i = 0; i < depth; ++i) {
+      roots = "(\\sqrt{1+" + roots + "})^{3}";
+      functions = "\\sin" + functions;
+    }
+    EXPECT_EQ(Print(roots.c_str()), Print(roots.c_str()));
+    if (depth > 6) {
+      EXPECT_EQ(Print(roots.c_str()), "none");
+    }
+    EXPECT_EQ(Print((functions + std::string(100, '!')).c_str()),
+              Print((functions + std::string(100, '!')).c_str()));
   }
 }
 

@@ -158,6 +158,18 @@ TEST(AnswerValuesTest, Words) {
   });
 }
 
+// What is not understood is compared as it is written.
+TEST(AnswerValuesTest, OtherTexts) {
+  ExpectApart({
+      {"\\int\\frac{1}{23}dx", "\\int \\frac{1}{23} dx"},
+      {"\\int\\frac{12}{3}dx"},
+      {"\\sum_{k=1}^{10}2", "\\sum_{k=1}^{10} 2"},
+      {"\\sum_{k=1}^{102}"},
+      {"13k^2m+8km+2k", "2k + 8mk + 13mk^2"},
+      {"13k^2m+8k+2k"},
+  });
+}
+
 TEST(AnswerValuesTest, AReplyMayNameWhatTheGoldAnswerStates) {
   EXPECT_TRUE(AnswerMatches("y = 3x+2", "3x+2"));
   EXPECT_FALSE(AnswerMatches("3x+2", "y = 3x+2"));

@@ -515,24 +515,21 @@ int BracketStep(const Token& token) {
 }
 
 std::string PrintTokens(TokenSpan tokens) {
+  const auto joins = [](char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)); };
   std::string out;
   for (size_t i = 0; i < tokens.size(); ++i) {
     const Token& token = tokens[i];
     if (token.IsSign("{") && i + 2 < tokens.size() && tokens[i + 2].IsSign("}")) continue;
     if (token.IsSign("}") && i >= 2 && tokens[i - 2].IsSign("{")) continue;
-    switch (token.kind) {
-      case Kind::kWord:
-        absl::StrAppend(&out, out.empty() ? "" : " ", absl::AsciiStrToLower(token.text));
-        break;
-      case Kind::kCommand:
-        absl::StrAppend(&out, "\\", token.text, " ");
-        break;
-      default: {
-        const bool apart =
-            i > 0 && (tokens[i - 1].kind == Kind::kWord ||
-                      (token.kind == Kind::kNumber && tokens[i - 1].kind == Kind::kNumber));
-        absl::StrAppend(&out, apart ? " " : "", token.text);
-      }
+    const bool word = token.kind == Kind::kWord || (i > 0 && tokens[i - 1].kind == Kind::kWord);
+    // {1}{23} is not {12}{3}.
+    if (!out.empty() && (word || (joins(out.back()) && joins(token.text[0])))) out += ' ';
+    if (token.kind == Kind::kWord) {
+      out += absl::AsciiStrToLower(token.text);
+    } else if (token.kind == Kind::kCommand) {
+      absl::StrAppend(&out, "\\", token.text, " ");
+    } else {
+      out += token.text;
     }
   }
   return out;
