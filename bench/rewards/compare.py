@@ -184,6 +184,9 @@ def report(rows, ours, peer):
     result = {"classes": [table_line(name, *pick(indices)) for name, indices in by_class.items()]}
     cohort_right = lambda r: r[0] == "correct"
     result["all"] = totals("Cohort, all", rows, ours, cohort_right)
+    of_math = [i for i, row in enumerate(rows) if row.verifier == "rule_math"]
+    if of_math:
+        result["rule_math"] = totals("of rule_math", *pick(of_math)[:2], cohort_right)
     shared = [i for i in range(len(rows)) if peer[i] is not None]
     if shared:
         common, our_results, peer_results = pick(shared)

@@ -130,8 +130,9 @@ class Writer:
         parts = sorted(parts, key=lambda part: part[0] not in ("int", "dec", "frac"))
         if self.style.shuffle:
             fixed = [part for part in parts if part[0] in ("int", "dec", "frac")]
-            free = [part for part in parts if part[0] not in ("int", "dec", "frac")]
-            parts = fixed + self.r.sample(free, len(free))
+            free = [part for part in parts if part[0] not in ("int", "dec", "frac", "func")]
+            # A function without brackets would take the factor behind it.
+            parts = fixed + self.r.sample(free, len(free)) + [part for part in parts if part[0] == "func"]
         text = self.inside(parts[0], 2)
         for part in parts[1:]:
             piece = self.inside(part, 3)

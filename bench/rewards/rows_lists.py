@@ -246,7 +246,7 @@ def names(r):
     text, v = small(r)
     name = r.choice(NAMES)
     equals = r.choice(["=", " = ", "= ", " =\\ "])
-    other = r.choice([v + 1, -v if v else v + 2, 2 * v + 3])
+    other = r.choice([w for w in (v + 1, -v, 2 * v + 3) if w != v])
     argument = r.randint(2, 9)
     right = [f"{name}{equals}{text}", f"{name}{equals}{again(v, r)}"]
     wrong = [f"{name}{equals}{again(other, r)}", f"{name}{equals}{again(other, r)}"]

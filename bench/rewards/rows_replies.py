@@ -2,7 +2,7 @@
 
 import expressions as ex
 from expressions import Writer
-from framework import Row, near, rows
+from framework import CLASSES, Row, as_list, near, rows
 from rows_lists import small
 
 
@@ -52,6 +52,21 @@ def big_brackets(r):
         wrong += [form(b, a, kind), form(b, a, kind)]
         wrong += [form(a, b, ("(", "]") if kind == ("(", ")") else ("(", ")"))]
     return (f"{kind[0]}{a},{b}{kind[1]}", [form(a, b, kind) for _ in range(4)], wrong)
+
+
+@rows("dressed")
+def dressed(r):
+    """Rows of the other classes of rule_math, in dress that carries nothing whatever the value is."""
+    kind, (verifier, function) = r.choice(sorted(CLASSES.items()))
+    if verifier != "rule_math" or kind in ("dressed", "box-form", "gold-box", "gold-missing"):
+        return []
+    around = [
+        "$%s$", "{%s}", "\\displaystyle %s", "%s\\,", "\\ %s", "%s.", "\\(%s\\)", "\\boldsymbol{%s}", " %s ",
+        "\\displaystyle{%s}", "%s \\\\", "\\, %s \\,"
+    ]
+    dress = lambda text: r.choice(around).replace("%s", text)
+    draws = [draw for draw in as_list(function(r)) if isinstance(draw, tuple)]
+    return [(gold, [dress(t) for t in right], [dress(t) for t in wrong]) for gold, right, wrong in draws]
 
 
 SPACES = [

@@ -77,7 +77,6 @@ PHRASES = [
     ("\\text{{more than }}{n}", "\\text{{less than }}{n}"),
     ("{x} \\text{{ is divisible by }} {n}", "{x} \\text{{ is not divisible by }} {n}"),
     ("f \\text{{ is increasing}}", "f \\text{{ is decreasing}}"),
-    ("{n}\\text{{ years ago}}", "{n}\\text{{ years from now}}"),
 ]
 
 
@@ -322,13 +321,13 @@ def money(r):
         ])
 
     gold = f"\\${show(n, cents)}"
+    other = abs(near(n, r))
     wrong = [
         form(n + 1, cents),
         form(n * 10, cents),
         form(n, 50 if cents != 50 else 5), f"{gold}\\text{{ million}}", f"{gold}\\text{{ thousand}}",
-        form(abs(near(n, r)), cents), f"-{gold}"
+        form(other if other != n else n + 2, cents), f"-{gold}"
     ]
-    wrong = [w for w in wrong if w.replace("\\$", "").replace(".00", "") != show(n, cents)]
     return (gold, [form(n, cents) for _ in range(5)], wrong)
 
 

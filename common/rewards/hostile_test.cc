@@ -1,11 +1,8 @@
 // No answer, however long or odd, crashes an extractor, a verifier or a group's reward or keeps it
 // for 50 ms.
 #include <gtest/gtest.h>
-#include <time.h>
 
-#include <chrono>
 #include <functional>
-#include <iostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +13,7 @@
 #include "common/rewards/code_tests.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/group_reward.h"
+#include "common/rewards/hostile_answers.h"
 #include "common/rewards/normalize.h"
 #include "common/rewards/quantity.h"
 #include "common/rewards/reply.h"
@@ -24,63 +22,34 @@
 namespace cohort {
 namespace {
 
-// The time that this thread computed: other processes share the machine.
-struct Clock {
-  using duration = std::chrono::nanoseconds;
-  static duration now() {
-    timespec time{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-  }
-};
-
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr std::chrono::milliseconds kLimit(5000);
-constexpr size_t kLong = 100'000;  // what the sanitizers look for needs no megabyte
-#else
-constexpr std::chrono::milliseconds kLimit(50);
-constexpr size_t kLong = 1'000'000;
-#endif
-
-std::string Repeat(const std::string& piece, size_t bytes) {
-  std::string out;
-  while (out.size() < bytes) out += piece;
-  return out;
-}
-
-struct Named {
-  std::string name;
-  std::string text;
-};
-
 // Bodies of answers; each is tried bare and in the places where answers stand.
-std::vector<Named> Bodies() {
-  std::vector<Named> bodies = {
+std::vector<NamedText> Bodies() {
+  std::vector<NamedText> bodies = {
       {"nothing", ""},
-      {"1 MB of digits", std::string(kLong, '7')},
-      {"1 MB of decimals", "0." + std::string(kLong, '3')},
-      {"1 MB of zeros", "1." + std::string(kLong, '0')},
-      {"invalid UTF-8", std::string(kLong, '\xff')},
-      {"cut UTF-8", Repeat("\xe2\x82", kLong)},
-      {"zero bytes", std::string(kLong, '\0')},
+      {"1 MB of digits", std::string(kHostileBytes, '7')},
+      {"1 MB of decimals", "0." + std::string(kHostileBytes, '3')},
+      {"1 MB of zeros", "1." + std::string(kHostileBytes, '0')},
+      {"invalid UTF-8", std::string(kHostileBytes, '\xff')},
+      {"cut UTF-8", Repeat("\xe2\x82", kHostileBytes)},
+      {"zero bytes", std::string(kHostileBytes, '\0')},
       {"\\input", "\\input{/etc/passwd}\\include{x}\\write18{rm -rf /}"},
-      {"many \\input", Repeat("\\input{/dev/zero}", kLong)},
-      {"a million spaces", std::string(kLong, ' ')},
-      {"a million lines", std::string(kLong, '\n')},
-      {"minus signs", std::string(kLong, '-') + "1"},
-      {"commas", std::string(kLong, ',')},
-      {"integers", Repeat("1 ", kLong)},
-      {"thousands", "1" + Repeat(",234", kLong)},
-      {"fractions", Repeat("1/2", kLong)},
-      {"answers", Repeat("answer ", kLong)},
-      {"Answer lines", Repeat("Answer: 1\n", kLong)},
-      {"answer is", Repeat("answer is is is is ", kLong)},
-      {"boxes", Repeat("\\boxed{", kLong)},
-      {"full boxes", Repeat("\\boxed{1}", kLong)},
-      {"marks", Repeat("#### ", kLong)},
-      {"tags", Repeat("<answer>", kLong)},
-      {"fences", Repeat("```", kLong)},
-      {"think", Repeat("</think>", kLong)},
+      {"many \\input", Repeat("\\input{/dev/zero}", kHostileBytes)},
+      {"a million spaces", std::string(kHostileBytes, ' ')},
+      {"a million lines", std::string(kHostileBytes, '\n')},
+      {"minus signs", std::string(kHostileBytes, '-') + "1"},
+      {"commas", std::string(kHostileBytes, ',')},
+      {"integers", Repeat("1 ", kHostileBytes)},
+      {"thousands", "1" + Repeat(",234", kHostileBytes)},
+      {"fractions", Repeat("1/2", kHostileBytes)},
+      {"answers", Repeat("answer ", kHostileBytes)},
+      {"Answer lines", Repeat("Answer: 1\n", kHostileBytes)},
+      {"answer is", Repeat("answer is is is is ", kHostileBytes)},
+      {"boxes", Repeat("\\boxed{", kHostileBytes)},
+      {"full boxes", Repeat("\\boxed{1}", kHostileBytes)},
+      {"marks", Repeat("#### ", kHostileBytes)},
+      {"tags", Repeat("<answer>", kHostileBytes)},
+      {"fences", Repeat("```", kHostileBytes)},
+      {"think", Repeat("</think>", kHostileBytes)},
   };
   for (const char* piece : {"(",
                             "{",
@@ -113,7 +82,7 @@ std::vector<Named> Bodies() {
                             "x=",
                             "\\in "}) {
     // The limits of the parsers, from both sides, and far beyond.
-    for (const size_t size : {size_t{1990}, size_t{3990}, size_t{60'000}, kLong}) {
+    for (const size_t size : {size_t{1990}, size_t{3990}, size_t{60'000}, kHostileBytes}) {
       bodies.push_back({std::string(piece) + " x " + std::to_string(size), Repeat(piece, size)});
     }
   }
@@ -127,11 +96,11 @@ std::vector<Named> Bodies() {
   return bodies;
 }
 
-std::vector<Named> Completions() {
-  std::vector<Named> completions;
-  for (Named& body : Bodies()) {
+std::vector<NamedText> Completions() {
+  std::vector<NamedText> completions;
+  for (NamedText& body : Bodies()) {
     completions.push_back({"boxed " + body.name, "\\boxed{" + body.text + "}"});
-    if (body.name.find(absl::StrCat(" x ", kLong)) != std::string::npos) {
+    if (body.name.find(absl::StrCat(" x ", kHostileBytes)) != std::string::npos) {
       completions.push_back(std::move(body));
       continue;
     }
@@ -141,23 +110,6 @@ std::vector<Named> Completions() {
     completions.push_back(std::move(body));
   }
   return completions;
-}
-
-// The fastest of three: the machine does other work too.
-void ExpectQuick(const std::string& what, const std::function<void()>& work,
-                 Clock::duration limit = kLimit) {
-  Clock::duration best = Clock::duration::max();
-  for (int attempt = 0; attempt < 3 && best > limit; ++attempt) {
-    const Clock::duration start = Clock::now();
-    work();
-    best = std::min(best, Clock::now() - start);
-  }
-  EXPECT_LT(best, limit) << what;
-  static Clock::duration slowest = Clock::duration::zero();
-  if (best <= slowest) return;
-  slowest = best;
-  std::cout << "slowest so far: " << std::chrono::duration<double, std::milli>(best).count()
-            << " ms, " << what << std::endl;
 }
 
 TEST(HostileAnswerTest, NoExtractorTakesLong) {
@@ -178,7 +130,7 @@ TEST(HostileAnswerTest, NoExtractorTakesLong) {
       {"hendrycks", [](const std::string& text) { NormalizeHendrycks(text); }},
       {"minerva", [](const std::string& text) { NormalizeMinerva(text); }},
   };
-  for (const Named& completion : Completions()) {
+  for (const NamedText& completion : Completions()) {
     for (const auto& [name, extract] : extractors) {
       ExpectQuick(std::string(name) + " of " + completion.name,
                   [&, check = &extract] { (*check)(completion.text); });
@@ -205,7 +157,7 @@ TEST(HostileAnswerTest, NoVerifierTakesLong) {
     }
     for (const VerifierOptions& options : variants) {
       const auto verifier = *MakeVerifier(name, options);
-      for (const Named& completion : Completions()) {
+      for (const NamedText& completion : Completions()) {
         RewardInput input;
         input.prompt = prompt;
         input.completion = completion.text;
@@ -239,7 +191,7 @@ TEST(HostileAnswerTest, NoGroupTakesLongPerAnswer) {
   const std::pair<std::string, std::string> forms[] = {
       {"rule_math", "\\boxed{"},  {"rule_dapo", "Answer: "}, {"rule_number", "\\boxed{"},
       {"rule_units", "\\boxed{"}, {"rule_sorting", ""},      {"code_tests", ""}};
-  for (const Named& body : Bodies()) {
+  for (const NamedText& body : Bodies()) {
     for (const auto& form : forms) {
       const std::string &reward = form.first, &before = form.second;
       const auto prompt = *MakeRewardPrompt(R"({"answer": "7"})", reward, 1);
@@ -257,13 +209,14 @@ TEST(HostileAnswerTest, NoGroupTakesLongPerAnswer) {
         EXPECT_EQ(ScoreGroupSource(options, *prompt, answers, clusters, &signals).rows.size(),
                   kRows);
       };
-      ExpectQuick(absl::StrCat("a group of ", reward, " of ", body.name), score, kRows * kLimit);
+      ExpectQuick(absl::StrCat("a group of ", reward, " of ", body.name), score,
+                  kRows * kHostileLimit);
     }
   }
 }
 
 TEST(HostileAnswerTest, LookingForAnAnswersTokensTakesNotLong) {
-  const std::string text(kLong, 'a');
+  const std::string text(kHostileBytes, 'a');
   std::vector<size_t> ends;
   for (size_t i = 1; i <= text.size(); ++i) ends.push_back(i);
   for (const size_t size : {size_t{256}, size_t{257}, text.size() / 2}) {
