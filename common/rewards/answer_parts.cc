@@ -1,9 +1,11 @@
 #include "common/rewards/answer_parts.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "common/rewards/answer_words.h"
 #include "common/rewards/latex_commands.h"
 
@@ -84,7 +86,60 @@ bool IsThing(TokenSpan tokens) {
   return named;
 }
 
+// "12.50" as 1250 / 100; false where it has an exponent or many digits.
+bool ReadDecimal(absl::string_view text, int64_t* numerator, int64_t* denominator) {
+  constexpr size_t kMaxDigits = 15;
+  if (text.size() > kMaxDigits || text.back() == '.') return false;
+  bool decimals = false;
+  for (const char c : text) {
+    if (c == '.') {
+      decimals = true;
+    } else if (!absl::ascii_isdigit(static_cast<unsigned char>(c))) {
+      return false;
+    } else {
+      *numerator = *numerator * 10 + (c - '0');
+      if (decimals) *denominator *= 10;
+    }
+  }
+  return true;
+}
+
 }  // namespace
+
+std::optional<PlainNumber> ReadPlainNumber(TokenSpan tokens) {
+  const bool negative = !tokens.empty() && tokens[0].IsSign("-");
+  if (negative) tokens.remove_prefix(1);
+  const Token* top = nullptr;
+  const Token* bottom = nullptr;
+  if (tokens.size() == 1 || (tokens.size() == 3 && tokens[1].IsSign("/"))) {
+    top = &tokens[0];
+    if (tokens.size() == 3) bottom = &tokens[2];
+  } else if (tokens.size() == 7 && tokens[0].IsCommand("frac") && tokens[1].IsSign("{") &&
+             tokens[3].IsSign("}") && tokens[4].IsSign("{") && tokens[6].IsSign("}")) {
+    top = &tokens[2];
+    bottom = &tokens[5];
+  }
+  if (top == nullptr || top->kind != Kind::kNumber) return std::nullopt;
+  int64_t numerator = 0;
+  int64_t denominator = 1;
+  if (!ReadDecimal(top->text, &numerator, &denominator)) return std::nullopt;
+  if (bottom != nullptr) {
+    int64_t below = 0;
+    int64_t scale = 1;
+    if (denominator != 1 || bottom->kind != Kind::kNumber ||
+        !ReadDecimal(bottom->text, &below, &scale) || scale != 1 || below == 0) {
+      return std::nullopt;
+    }
+    denominator = below;
+  }
+  const int64_t common = std::gcd(numerator, denominator);
+  numerator /= negative ? -common : common;
+  denominator /= common;
+  PlainNumber out;
+  out.place = static_cast<double>(numerator) / static_cast<double>(denominator);
+  out.text = denominator == 1 ? absl::StrCat(numerator) : absl::StrCat(numerator, "/", denominator);
+  return out;
+}
 
 size_t ClosingBracket(TokenSpan tokens, size_t open) {
   int depth = 0;

@@ -1,6 +1,7 @@
 // Parts of an answer: what stands around it, between it and before its equals sign.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,14 @@ std::vector<TokenSpan> SplitOutside(TokenSpan tokens, Matches matches,
     begin = at + 1;
   }
 }
+
+// The usual numbers, without arithmetic of any size: "-12", "3.50", "\frac{3}{6}", "3/6" in lowest
+// terms, printed as Algebra prints them. nullopt: another form, or a large one.
+struct PlainNumber {
+  std::string text;
+  double place = 0;
+};
+std::optional<PlainNumber> ReadPlainNumber(TokenSpan tokens);
 
 bool IsRelation(const Token& token);
 

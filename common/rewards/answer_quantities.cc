@@ -127,6 +127,10 @@ std::optional<int> BaseNamed(const Token& token) {
 }  // namespace
 
 std::optional<std::string> AnswerReader::Formula(TokenSpan tokens, bool* constant) {
+  if (auto plain = ReadPlainNumber(tokens)) {
+    if (constant != nullptr) *constant = true;
+    return std::move(plain->text);
+  }
   Algebra algebra(budget_);
   const auto value = ParseFormula(&algebra, tokens);
   if (!value) return std::nullopt;
@@ -135,6 +139,7 @@ std::optional<std::string> AnswerReader::Formula(TokenSpan tokens, bool* constan
 }
 
 bool AnswerReader::IsConstant(TokenSpan tokens) {
+  if (ReadPlainNumber(tokens)) return true;
   Algebra algebra(budget_);
   const auto value = ParseFormula(&algebra, tokens);
   return value && algebra.IsConstant(*value);

@@ -119,7 +119,8 @@ AnswerItem AnswerReader::Equation(const std::vector<TokenSpan>& parts, TokenSpan
 AnswerItem AnswerReader::Named(TokenSpan name, TokenSpan value, TokenSpan all, int depth) {
   const NameKind kind = KindOfName(name);
   Algebra algebra(budget_);
-  const auto formula = ParseFormula(&algebra, value);
+  const bool plain = names_ != NameReading::kEquation && ReadPlainNumber(value);
+  const auto formula = plain ? std::nullopt : ParseFormula(&algebra, value);
   const bool letters = formula && !algebra.IsConstant(*formula);
   AnswerItem item;
   const bool equation = kind == NameKind::kLetter && (names_ == NameReading::kEquation ||
@@ -173,8 +174,12 @@ AnswerItem AnswerReader::Balance(TokenSpan left, TokenSpan right, TokenSpan all)
 }
 
 std::optional<IntervalEnd> AnswerReader::End(TokenSpan tokens, bool closed) {
+  tokens = TrimTokens(tokens);
+  if (auto plain = ReadPlainNumber(tokens)) {
+    return IntervalEnd{std::move(plain->text), plain->place, closed};
+  }
   Algebra algebra(budget_);
-  const auto value = ParseFormula(&algebra, TrimTokens(tokens));
+  const auto value = ParseFormula(&algebra, tokens);
   const auto place = value ? algebra.Approximate(*value) : std::nullopt;
   if (place) return IntervalEnd{algebra.Print(*value), *place, closed};
   if (!value) return std::nullopt;
