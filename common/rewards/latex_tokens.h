@@ -39,6 +39,9 @@ using TokenSpan = absl::Span<const Token>;
 inline constexpr size_t kMaxTokens = 2000;
 Tokens TokenizeLatex(absl::string_view text, bool* complete);
 
+// The short ones among the words outside of \text{} that stand in a sum of products become letters.
+void SplitBareWords(Tokens* tokens);
+
 // Words outside of \text{} as products of letters.
 Tokens WithoutBareWords(const Tokens& tokens);
 
