@@ -48,13 +48,12 @@ class Prometheus:
         return self._stack.__exit__(*exception)
 
     def _start_proxy(self, stack):
-        process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True)
+        said = self._folder / "proxy"
+        with open(said, "wb") as output:
+            process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=output, stderr=output)
         stack.callback(end, process)
-        said = process.stdout.readline()
-        found = re.search(r"127\.0\.0\.1:\d+", said)
-        if not found:
-            raise Failed(f"`kubectl proxy` said {said!r}, expected an address")
-        return found[0]
+        return wait_until(20, "`kubectl proxy` to say its address",
+                          lambda: re.search(r"127\.0\.0\.1:\d+", said.read_text()))[0]
 
     def _start_prometheus(self, stack):
         with socket.socket() as probe:
@@ -140,5 +139,3 @@ def end(process):
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(10)
-    if process.stdout:
-        process.stdout.close()
