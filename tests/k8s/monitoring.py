@@ -1,11 +1,12 @@
-"""The scenario with Prometheus: what is scraped, asked and alerted, and whether the demand ratio is right."""
+"""The scenarios with Prometheus: what is scraped, asked and alerted, whether the demand ratio is right, autoscaling."""
 
 import sys
 import time
 
-from k8s import Failed
+from external_metrics import ExternalMetrics
+from k8s import Failed, wait_until
 from prometheus import Prometheus
-from release import ROOT, Release, trained_steps
+from release import ROOT, Release, merged, trained_steps
 from scenarios import FOREVER, paced, require, scenario, tiny
 
 sys.path.insert(0, str(ROOT / "tests/e2e"))
@@ -38,6 +39,27 @@ def metrics(cluster, settings):
                f"; {answered} queries answered, {with_data} with data; pace {pace:.0f} tokens/s")
     require(all(abs(found - expected) <= 0.2 * expected for found, expected in ratios.values()), numbers)
     return numbers
+
+
+@scenario
+def autoscaling(cluster, settings):
+    """An autoscaler that follows cohort:rollout_workers_wanted stops at the number that keeps the learner busy."""
+    release, config = Release(cluster, settings), tiny(FOREVER, SLOW_LEARNER)
+    release.install(config, paced(100_000))
+    release.wait_step(2)
+    with Prometheus(release) as prometheus, ExternalMetrics(cluster, prometheus, "cohort:rollout_workers_wanted"):
+        pace = full_buffer_speed(release, 40) / 2.5  # so that it can feed on two and a half
+        scaling = {"rollout": {"autoscaling": {"kind": "hpa", "maxReplicas": 5}}}
+        start = time.monotonic()
+        release.upgrade(config, merged(paced(f"{pace:.1f}"), scaling))
+        wait_until(60, "the autoscaler to begin with one worker", lambda: release.replicas() == 1)
+        wait_until(240, "the autoscaler to ask for three workers", lambda: release.replicas() == 3)
+        seconds = time.monotonic() - start
+        release.wait_serving(3, 60)
+        time.sleep(WINDOW_SECONDS + 30)  # long enough for it to change its mind
+        require(release.replicas() == 3, f"{release.replicas()} workers after another minute and a half, expected 3")
+        wanted = prometheus.number("cohort:rollout_workers_wanted")
+    return f"3 of at most 5 workers after {seconds:.0f} s, wanted {wanted:.2f} (2.50 predicted)"
 
 
 def demand_ratio(release, prometheus, count, pace):
