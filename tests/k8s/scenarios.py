@@ -292,7 +292,7 @@ def rank_killed(cluster, settings):
     release.install(tiny(30), merged(ranks(2, 2), paced(400)))
     step = release.wait_step(7)
     start = time.monotonic()
-    kill = ("for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q -- '--local-rank=1'; "
+    kill = ("for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline | grep -q -- '[-]-local-rank=1'; "
             "then kill -9 ${p#/proc/}; exit 0; fi; done; exit 1")
     release.exec(release.learner_pod(release.peers), "sh", "-c", kill)
     wait_until(180, "a step after the rank's end", lambda: release.step() > step + 3)
