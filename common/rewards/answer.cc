@@ -29,15 +29,25 @@ std::optional<std::string> PlainInteger(absl::string_view text) {
   return absl::StrCat(negative && digits != "0" ? "-" : "", digits);
 }
 
-// "48 m" may be a length. As an answer of its own it is a product.
+// "48 m", "48 m/s^2" may be units. As an answer of its own it is a product.
 bool SetUnitUpright(Tokens* tokens) {
-  if (tokens->size() < 2) return false;
-  Token& last = tokens->back();
-  const bool unit = last.kind == Token::Kind::kLetter && last.space && !last.upright &&
-                    IsUnitLetter(last.text) &&
-                    (*tokens)[tokens->size() - 2].kind == Token::Kind::kNumber;
-  if (unit) last.upright = true;
-  return unit;
+  using Kind = Token::Kind;
+  size_t at = 1;
+  while (at < tokens->size() && !((*tokens)[at].kind == Kind::kLetter && (*tokens)[at].space &&
+                                  (*tokens)[at - 1].kind == Kind::kNumber)) {
+    ++at;
+  }
+  if (at >= tokens->size()) return false;
+  for (size_t i = at; i < tokens->size(); ++i) {
+    Token& token = (*tokens)[i];
+    const bool power = token.kind == Kind::kNumber && (*tokens)[i - 1].IsSign("^");
+    if (token.kind == Kind::kLetter ? !IsUnitLetter(token.text)
+                                    : !power && !token.IsSign("/") && !token.IsSign("^")) {
+      return false;
+    }
+    token.upright = true;
+  }
+  return true;
 }
 
 // `number`: whether it is one number; may be null.

@@ -18,12 +18,6 @@ using Kind = Token::Kind;
 constexpr int kMaxDepth = 8;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-bool IsInequality(const Token& token) {
-  return token.kind == Kind::kSign &&
-         (token.text == "<" || token.text == ">" || token.text == "<=" || token.text == ">=" ||
-          token.text == "!=");
-}
-
 bool IsOperation(const Token& token) {
   return token.IsCommand("cup") || token.IsCommand("cap") || token.IsCommand("setminus") ||
          token.IsCommand("backslash");
