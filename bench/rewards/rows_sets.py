@@ -51,6 +51,17 @@ def inequality_text(s, r, x="x"):
     return up if r.random() < 0.8 else down
 
 
+def set_text(s, r, x="x"):
+    """In braces, or as two conditions joined by a word."""
+    if r.random() < 0.6 or sympy.oo in (s.end, -s.start):
+        bar = r.choice(["\\mid ", " : ", "|", "\\ |\\ "])
+        return f"\\{{{x}{bar}{inequality_text(s, r, x)}\\}}"
+    low = sympy.Interval(s.start, sympy.oo, s.left_open, True)
+    high = sympy.Interval(-sympy.oo, s.end, True, s.right_open)
+    return r.choice([" \\text{ and } ", " and ",
+                     "\\text{ and }"]).join(inequality_text(p, r, x) for p in (low, high))
+
+
 def member_text(text, r, x="x"):
     return x + r.choice([" \\in ", "\\in ", "∈", " ∈ "]) + text
 
@@ -93,7 +104,7 @@ def intervals(r):
     candidates = []
     for v in (s, s, s, changed(s, r), changed(s, r), changed(s, r)):
         candidates += [(interval_text(v, r), v), (inequality_text(v, r, x), v),
-                       (member_text(interval_text(v, r), r, x), v)]
+                       (member_text(interval_text(v, r), r, x), v), (set_text(v, r, x), v)]
     right, wrong = judged(same_object, s, candidates)
     return (gold, right, [w for w in wrong if w != gold])
 

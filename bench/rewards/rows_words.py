@@ -8,7 +8,7 @@ THINGS = [
 ]
 UNITS = [
     "cm", "m", "km", "kg", "g", "inches", "feet", "meters", "miles", "hours", "minutes", "seconds", "liters",
-    "mph", "pounds", "yards"
+    "mph", "pounds", "yards", "mL", "sq ft", "mm", "tons", "gallons", "km/h", "m/s", "square miles", "degrees"
 ]
 POWERS = ["cm^2", "m^2", "cm^3", "m^3", "ft^2", "km^2", "in^2"]
 
@@ -265,7 +265,8 @@ def units(r):
     ]
     right += [
         f"{n}\\text{{ km/h}}", f"{n}\\,\\text{{m/s}}", f"{n}\\ \\mathrm{{km/h}}",
-        f"{n}\\text{{ {unit} per day}}"
+        f"{n}\\text{{ {unit} per day}}", f"{n}\\text{{ m/s}}^2", f"{n}\\,\\mathrm{{m/s^2}}", f"{n} m/s^2",
+        f"{n}~\\mathrm{{kg}}\\cdot\\mathrm{{m}}", f"{n} \\frac{{\\text{{km}}}}{{\\text{{h}}}}"
     ]
     wrong = [
         f"{m} {unit}",
