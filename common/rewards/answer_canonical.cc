@@ -152,7 +152,7 @@ std::vector<Tokens> AnswerReader::ExpandSigns(TokenSpan tokens) {
       const size_t bit = paired ? choice : choice >> i & 1;
       const bool minus = (bit == 1) != tokens[places[i]].IsCommand("mp");
       copy[places[i]].kind = Kind::kSign;
-      copy[places[i]].text = minus ? "-" : "+";
+      copy[places[i]].text.assign(1, minus ? '-' : '+');
     }
     out.push_back(std::move(copy));
   }
