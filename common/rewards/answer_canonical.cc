@@ -105,6 +105,9 @@ std::string AnswerReader::Combine(std::vector<AnswerItem> items,
   const bool any = std::find(joins.begin(), joins.end(), "or") != joins.end();
   const bool all = std::find(joins.begin(), joins.end(), "and") != joins.end();
   if (auto sets = CombineSets(items, any, all)) return *sets;
+  for (AnswerItem& item : items) {
+    if (!item.member.empty()) item.text = absl::StrCat(item.member, " in ", item.text);
+  }
   if (!any) {
     if (auto tuple = NamedTuple(&items)) return *tuple;
   }

@@ -22,6 +22,7 @@ enum class NameReading : uint8_t {
 struct AnswerItem {
   std::string text;            // canonical
   std::string name;            // "x" of "x = 5"
+  std::string member;          // "k" of "k \in \mathbb{Z}"
   std::string unit;            // "hour" of "3 hours"
   std::optional<RealSet> set;  // of inequalities, x \in ..., and intervals
   bool number = false;         // one number without letters

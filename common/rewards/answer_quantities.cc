@@ -84,6 +84,7 @@ std::optional<Tail> ReadTail(TokenSpan tokens, bool of_number) {
       ++i;
       continue;
     }
+    if (absl::EqualsIgnoreCase(token.text, "of") && !tail.unit.empty()) continue;  // pairs of shoes
     switch (UseOfWord(token.text)) {
       case WordUse::kMagnitude:
         if (!tail.unit.empty() || tail.factor > 1'000'000'000'000) return std::nullopt;
@@ -273,8 +274,9 @@ std::optional<std::string> AnswerReader::TimeOrRatio(TokenSpan tokens) {
   const bool minutes = parts.size() == 2 && number(parts[1]) && parts[1][0].text.size() == 2;
   if (number(parts[0]) &&
       (half.empty() ? minutes && parts[1][0].text[0] == '0' : parts.size() == 1 || minutes)) {
-    return absl::StrCat("time(", parts[0][0].text, ":", minutes ? parts[1][0].text : "00", " ",
-                        half, ")");
+    absl::string_view hours = parts[0][0].text;
+    if (hours.size() > 1) absl::ConsumePrefix(&hours, "0");
+    return absl::StrCat("time(", hours, ":", minutes ? parts[1][0].text : "00", " ", half, ")");
   }
   if (!half.empty()) return std::nullopt;
   std::vector<std::string> texts;

@@ -75,6 +75,7 @@ AnswerItem AnswerReader::Relation(TokenSpan tokens, size_t first, int depth) {
     item.name = PrintTokens(parts[0]);
     const bool listed = !parts[1].empty() && parts[1][0].IsSign("\\{");
     item.text = item.set && !listed ? PrintRealSet(*item.set) : Read(parts[1], depth + 1);
+    if (!item.set) item.member = std::exchange(item.name, "");
     return item;
   }
   if (std::all_of(signs.begin(), signs.end(), [](const std::string& sign) {
@@ -117,8 +118,15 @@ AnswerItem AnswerReader::Named(TokenSpan name, TokenSpan value, TokenSpan all, i
   const auto formula = plain ? std::nullopt : ParseFormula(&algebra, value);
   const bool letters = formula && !algebra.IsConstant(*formula);
   AnswerItem item;
-  const bool equation = kind == NameKind::kLetter && (names_ == NameReading::kEquation ||
-                                                      (letters && names_ == NameReading::kUsual));
+  // a_n = 2n - 1 defines a sequence, as f(x) = ... does a function.
+  const size_t index = name.size() == 5 ? 3 : 2;
+  const bool sequence = (name.size() == 3 || name.size() == 5) && name[1].IsSign("_") &&
+                        std::any_of(value.begin(), value.end(), [&](const Token& token) {
+                          return token.kind == Kind::kLetter && token.text == name[index].text;
+                        });
+  const bool equation =
+      kind == NameKind::kLetter && !sequence &&
+      (names_ == NameReading::kEquation || (letters && names_ == NameReading::kUsual));
   if (equation && formula) return Balance(name, value, all);
   if (letters && names_ == NameReading::kDropped && kind == NameKind::kLetter &&
       std::any_of(value.begin(), value.end(),

@@ -175,7 +175,14 @@ TEST(AnswerValuesTest, AReplyMayNameWhatTheGoldAnswerStates) {
   EXPECT_FALSE(AnswerMatches("3x+2", "y = 3x+2"));
   EXPECT_TRUE(AnswerMatches("4x = 6", "x = \\frac{3}{2}"));
   EXPECT_FALSE(AnswerMatches("4x = 6", "6"));
+  EXPECT_TRUE(AnswerMatches("x = \\frac{\\pi}{3}+2k\\pi, k \\in \\mathbb{Z}",
+                            "2\\pi k+\\frac{\\pi}{3},\\ k\\in\\mathbb Z"));
+  EXPECT_FALSE(AnswerMatches("\\frac{\\pi}{3}+k\\pi, k \\in \\mathbb{Z}",
+                             "\\frac{\\pi}{3}+2k\\pi, k\\in\\mathbb{Z}"));
+  EXPECT_TRUE(AnswerMatches("b_n = 3n+4", "b_{n}=4+3n"));
+  EXPECT_TRUE(AnswerMatches("3n+4", "b_{n}=4+3n"));
   EXPECT_TRUE(AnswerMatches("52 m", "52"));
+  EXPECT_TRUE(AnswerMatches("52 m/s", "52"));
   EXPECT_FALSE(AnswerMatches("52m", "52"));
   EXPECT_TRUE(AnswerMatches("\\sin\\theta = \\frac{3}{5}", "\\frac{3}{5}"));
 }

@@ -209,7 +209,7 @@ bool IsKnownWord(absl::string_view text) {
   // A capital letter in the middle is a product or a segment: "cM", "AB".
   if (text.size() > 1 && absl::ascii_isupper(static_cast<unsigned char>(text[1])) &&
       !Holds(kShortWords, word)) {
-    return word == "kg" || word == "mph" || word == "pm" || word == "am";
+    return word == "kg" || word == "mph" || word == "pm" || word == "am" || word == "usd";
   }
   if (word.size() < 2) return false;
   return Holds(kShortWords, word) || Holds(kAnd, word) || Holds(kOr, word) || Holds(kTo, word) ||
