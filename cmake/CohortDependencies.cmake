@@ -18,11 +18,12 @@ pkg_check_modules(httplib REQUIRED IMPORTED_TARGET cpp-httplib)
 pkg_check_modules(libarchive REQUIRED IMPORTED_TARGET libarchive)
 pkg_check_modules(microhttpd REQUIRED IMPORTED_TARGET libmicrohttpd)
 
-# Debian's FLINT 2 brings no pkg-config file.
+# Debian's FLINT 2 brings no pkg-config file; its headers call GMP.
 find_library(FLINT_LIBRARY flint REQUIRED)
+find_library(GMP_LIBRARY gmp REQUIRED)
 find_path(FLINT_INCLUDE_DIR flint/fmpz_mpoly.h REQUIRED)
 add_library(cohort_flint INTERFACE)
-target_link_libraries(cohort_flint INTERFACE ${FLINT_LIBRARY})
+target_link_libraries(cohort_flint INTERFACE ${FLINT_LIBRARY} ${GMP_LIBRARY})
 target_include_directories(cohort_flint SYSTEM INTERFACE ${FLINT_INCLUDE_DIR})
 add_library(cohort::flint ALIAS cohort_flint)
 

@@ -108,7 +108,7 @@ absl::StatusOr<bool> Stops(RowState& row, int32_t token, const StopRules& rules)
 // since how it is split into tokens depends on what stands before it.
 size_t TokensBefore(absl::Span<const int32_t> tokens, const std::string& until,
                     const Tokenizer* tokenizer) {
-  IncrementalDecoder decoder(tokenizer);
+  IncrementalDecoder decoder(tokenizer, /*skip_special=*/false);
   std::string text;
   std::vector<size_t> ends;  // in the text, after each token
   for (const int32_t token : tokens) {

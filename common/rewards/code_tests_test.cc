@@ -2,7 +2,12 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
+#include <map>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/file.h"
 #include "common/base/status_matchers.h"
 #include "common/rewards/reward_set.h"
 
@@ -47,7 +52,48 @@ TEST_F(CodeTestsTest, CodeIsRightWhenItsTestsRunToTheEnd) {
   EXPECT_EQ(Verify("def add(a, b): return a + b", "assert add(1, 2) == 3").outcome,
             Outcome::kCorrect);
   EXPECT_EQ(Verify("I do not know.", "assert add(1, 2) == 3").outcome, Outcome::kWrong);
-  EXPECT_EQ(Verify("```\n```", "pass").outcome, Outcome::kUnparsable);
+  EXPECT_EQ(Verify("```\n```", "assert add(1, 2) == 3").outcome, Outcome::kUnparsable);
+  EXPECT_EQ(Verify("```bash\nls\n```", "assert add(1, 2) == 3").outcome, Outcome::kUnparsable);
+}
+
+TEST_F(CodeTestsTest, TestsHaveTheFormsThatDataSetsHave) {
+  const char* const add = "def add(a, b): return a + b";
+  const char* const wrong = "def add(a, b): return a - b";
+  for (const json& tests :
+       {json(R"(["assert add(1, 2) == 3"])"),
+        json{{"inputs", {{1, 2}, {2, 2}}}, {"outputs", {3, 4}}, {"fn_name", "add"}},
+        json(R"({"inputs": [[1, 2], [2, 2]], "outputs": [[3], [4]], "fn_name": "add"})"),
+        json("def test_add():\n    assert add(1, 2) == 3\n"),
+        json("import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        "
+             "self.assertEqual(add(1, 2), 3)\nunittest.main()\n")}) {
+    EXPECT_EQ(Verify(add, tests).outcome, Outcome::kCorrect) << tests;
+    EXPECT_EQ(Verify(wrong, tests).outcome, Outcome::kWrong) << tests;
+  }
+  const json sums = {{"inputs", {"1 2", "2 2"}}, {"outputs", {3, "4"}}};
+  for (const json& tests : {sums, json(sums.dump()), json{{{"input", "1 2"}, {"output", 3}}}}) {
+    EXPECT_EQ(Verify("print(sum(map(int, input().split())))", tests).outcome, Outcome::kCorrect);
+    EXPECT_EQ(Verify("print(0)", tests).outcome, Outcome::kWrong) << tests;
+  }
+}
+
+// As a policy might try it: whatever lies in the program's reach is printed.
+TEST_F(CodeTestsTest, NothingThatAnAnswerCanReadTellsItsTests) {
+  const char* const code =
+      "import glob, os, sys\n"
+      "text = ' '.join(sys.argv) + str(dict(os.environ))\n"
+      "for folder in ('.', os.path.dirname(os.path.abspath(sys.argv[0])), '/tmp'):\n"
+      "    for name in glob.glob(folder + '/**', recursive=True):\n"
+      "        try:\n"
+      "            text += open(name, errors='replace').read()\n"
+      "        except OSError:\n"
+      "            pass\n"
+      "print(text)\n";
+  const json cases = {{{"input", ""}, {"output", "unguessable-7391"}}};
+  EXPECT_EQ(Verify(code, cases).outcome, Outcome::kWrong);
+  EXPECT_EQ(Verify(code, "assert 'unguessable' in text + '-7391'").outcome, Outcome::kWrong);
+  // The same text, given to the tests to look for themselves.
+  EXPECT_EQ(Verify(code, "assert len(text) > 0 and 'unguessable' not in text").outcome,
+            Outcome::kCorrect);
 }
 
 TEST_F(CodeTestsTest, CasesCompareTheOutput) {
@@ -66,13 +112,13 @@ TEST_F(CodeTestsTest, LeavingBeforeTheTestsIsNoWayOut) {
 }
 
 TEST_F(CodeTestsTest, LimitsReachedByTheAnswerAreItsFaultAndCounted) {
-  const RewardVerdict slow = Verify("while True: pass", "pass");
+  const RewardVerdict slow = Verify("while True: pass", "assert f() == 1");
   EXPECT_EQ(slow.outcome, Outcome::kWrong);
   EXPECT_STREQ(slow.cause, cause::kCodeTime);
-  const RewardVerdict big = Verify("x = bytearray(1 << 34)", "pass");
+  const RewardVerdict big = Verify("x = bytearray(1 << 34)", "assert f() == 1");
   EXPECT_EQ(big.outcome, Outcome::kWrong);
   EXPECT_STREQ(big.cause, cause::kCodeMemory);
-  const RewardVerdict loud = Verify("while True: print('a' * 10000)", "pass");
+  const RewardVerdict loud = Verify("while True: print('a' * 10000)", "assert f() == 1");
   EXPECT_EQ(loud.outcome, Outcome::kWrong);
   EXPECT_STREQ(loud.cause, cause::kCodeOutput);
 }
@@ -89,8 +135,14 @@ TEST_F(CodeTestsTest, ThereIsNoNetwork) {
 }
 
 TEST_F(CodeTestsTest, APromptWithoutTestsIsUnscorable) {
-  for (const json& tests : {json(), json(5), json::array(), json{{{"input", "x"}}}}) {
-    const RewardVerdict verdict = Verify("pass", tests);
+  for (const json& tests :
+       {json(), json(5), json::array(), json{{{"input", "x"}}}, json(""), json{""},
+        json("# later\n"), json("42"), json("pass"), json("import math"),
+        json("def check(f):\n    assert f(1) == 1\n"), json("print('tested')"),
+        json("assert f( == 1"), json("import no_such_module\nassert f()"),
+        json{{{"input", "1"}, {"output", " \n"}}}, json{{"inputs", {"1"}}, {"outputs", {"1", "2"}}},
+        json{{"inputs", json::array()}, {"outputs", json::array()}, {"fn_name", "f"}}}) {
+    const RewardVerdict verdict = Verify("def f(): return 1", tests);
     EXPECT_EQ(verdict.outcome, Outcome::kUnscorable) << tests;
     EXPECT_STREQ(verdict.cause, cause::kNoGold);
   }
@@ -113,6 +165,34 @@ TEST_F(CodeTestsTest, ADataSourceMayAskForIt) {
   EXPECT_EQ(row.limits.size(), 1u);
 }
 
+// The cases of code_tests that were written beside the project, each for its whole kind.
+TEST_F(CodeTestsTest, TheCasesHaveTheirVerdicts) {
+  const char* const root = std::getenv("COHORT_SOURCE_DIR");
+  const std::string path =
+      std::string(root == nullptr ? "." : root) + "/../shared/cases/rewards.jsonl";
+  const auto text = ReadFile(path);
+  if (absl::IsNotFound(text.status())) GTEST_SKIP() << "no cases at " << path;
+  const std::map<std::string, Outcome> outcomes = {{"correct", Outcome::kCorrect},
+                                                   {"wrong", Outcome::kWrong},
+                                                   {"unparsable", Outcome::kUnparsable},
+                                                   {"unscorable", Outcome::kUnscorable}};
+  int count = 0;
+  for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipWhitespace())) {
+    const json one = json::parse(line);
+    if (one["verifier"] != "code_tests") continue;
+    ++count;
+    RewardInput input;
+    input.prompt = *MakeRewardPrompt(one["columns"].dump(), "", 1);
+    input.completion = one["completion"].get<std::string>();
+    const RewardVerdict verdict = verifier_->Verify(input);
+    const bool right = verdict.outcome == outcomes.at(one["expected"]) ||
+                       (one.contains("or") && verdict.outcome == outcomes.at(one["or"]));
+    EXPECT_TRUE(right) << one["id"] << ": " << static_cast<int>(verdict.outcome) << " "
+                       << verdict.note;
+  }
+  EXPECT_GT(count, 0);
+}
+
 TEST(CodeInterpreterTest, AMissingOneIsAnErrorThatNamesTheField) {
   VerifierOptions options;
   EXPECT_THAT(MakeCodeVerifier(options),
@@ -123,13 +203,6 @@ TEST(CodeInterpreterTest, AMissingOneIsAnErrorThatNamesTheField) {
   options.code.interpreter = {"/bin/false"};
   EXPECT_THAT(MakeCodeVerifier(options), StatusIs(absl::StatusCode::kFailedPrecondition,
                                                   HasSubstr("reward.code.interpreter")));
-}
-
-TEST(ExtractCodeTest, TakesTheLastBlock) {
-  EXPECT_EQ(ExtractCode("```py\na\n```\nthen\n```\nb\n```"), "b\n");
-  EXPECT_EQ(ExtractCode("```py\na\n"), "a\n");
-  EXPECT_EQ(ExtractCode("plain"), "plain");
-  EXPECT_EQ(ExtractCode("x ```a```"), "a");
 }
 
 }  // namespace

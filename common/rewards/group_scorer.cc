@@ -11,6 +11,7 @@
 #include "common/base/verifier_names.h"
 #include "common/rewards/answer_text.h"
 #include "common/rl/signals.h"
+#include "common/text/response_text.h"
 
 namespace cohort {
 namespace {
@@ -27,7 +28,7 @@ absl::StatusOr<std::vector<RewardInput>> MakeInputs(
     input.response_tokens = static_cast<int32_t>(response.size());
     input.response_ids = response;
     input.truncated = group.rows[row].finish == FinishReason::kLength;
-    COHORT_ASSIGN_OR_RETURN(input.completion, tokenizer.Decode(response, /*skip_special=*/true));
+    COHORT_ASSIGN_OR_RETURN(input.completion, ResponseText(tokenizer, response));
     inputs.push_back(std::move(input));
   }
   return inputs;
@@ -38,7 +39,7 @@ absl::StatusOr<std::vector<uint8_t>> Locate(const Tokenizer& tokenizer, const Ro
                                             const std::string& answer) {
   std::vector<size_t> ends;  // in the text, after each token
   std::string text;
-  IncrementalDecoder decoder(&tokenizer);
+  IncrementalDecoder decoder(&tokenizer, /*skip_special=*/false);
   for (const int32_t token : row.tokens) {
     COHORT_ASSIGN_OR_RETURN(const std::string piece, decoder.Append(token));
     text += piece;
@@ -97,6 +98,13 @@ absl::StatusOr<std::unique_ptr<GroupScorer>> GroupScorer::Create(
                      absl::StrJoin(scorer->names_, ", "), "); give them a label each"));
   }
   return scorer;
+}
+
+absl::Status GroupScorer::Alive() const {
+  for (const ScoredComponent& component : components_) {
+    if (component.row.scorer != nullptr) COHORT_RETURN_IF_ERROR(component.row.scorer->Alive());
+  }
+  return absl::OkStatus();
 }
 
 // As the RewardSet names its own, in the order of the configuration.

@@ -36,6 +36,8 @@ class GroupScorer {
 
   const std::vector<std::string>& names() const { return names_; }
   bool needs_entropy() const { return needs_entropy_; }
+  // An error: a source of the reward has ended for good.
+  absl::Status Alive() const;
 
   // Fills rewards, truth and answers of every row and the group's signals. Rows of role vote get
   // rewards of 0, which mean nothing. Returns what the verifiers said, one per row.

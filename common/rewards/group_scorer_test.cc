@@ -113,6 +113,20 @@ TEST_F(GroupScorerTest, VotesDecideTheLabelAndAreNotRewarded) {
   EXPECT_FALSE(group.rows[0].unscorable);
 }
 
+// Marks that a tokenizer has as special tokens are text like any other; the end of the sequence,
+// which the model samples to stop, is none.
+TEST_F(GroupScorerTest, SpecialTokensReachTheRewards) {
+  RewardComponent answer;
+  answer.name = "rule_regex";
+  answer.options.pattern = "^<\\|im_start\\|>hm<\\|endoftext\\|>7$";
+  Group group = GroupOf({"<|im_start|>hm<|endoftext|>7<|im_end|>"});
+  group.rows[0].finish = FinishReason::kStop;
+  ASSERT_EQ(group.rows[0].tokens.back(), kTinyMessageEnd);
+  EXPECT_THAT(Rewards(Score({{answer, std::nullopt}}, group)), ElementsAre(1));
+  group.rows[0].tokens.pop_back();  // cut off by the length limit: no end
+  EXPECT_THAT(Rewards(Score({{answer, std::nullopt}}, group)), ElementsAre(1));
+}
+
 TEST_F(GroupScorerTest, EquivalentAnswersCanVoteTogether) {
   GroupSourceOptions options{.merge_equivalent = true};
   Group group = GroupOf(

@@ -27,6 +27,8 @@ class BatchScorer {
   virtual std::vector<RewardVerdict> Score(absl::Span<const RewardInput> inputs) = 0;
   // Names of what its score consists of: shown beside it, without a weight of their own.
   virtual const std::vector<std::string>& PartNames() const = 0;
+  // An error: it will never score again, and why.
+  virtual absl::Status Alive() { return absl::OkStatus(); }
 };
 
 struct RewardComponent {

@@ -1,14 +1,13 @@
 #include "common/rewards/sandbox.h"
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <linux/landlock.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -29,38 +28,18 @@
 #include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/rewards/fd.h"
 #include "common/rewards/sandbox_child.h"
+#include "common/rewards/sandbox_user.h"
 
 namespace cohort {
 namespace {
 
-constexpr int kNobody = 65534;
 constexpr size_t kMaxErrorBytes = 4096;
 constexpr uint64_t kMaxFileBytes = 16 << 20;
 constexpr uint64_t kMaxProcesses = 64;  // more than its user had, threads included
 constexpr absl::Duration kStart = absl::Seconds(30);
 constexpr absl::Duration kLook = absl::Milliseconds(200);  // at most between two looks at its time
-
-class Fd {
- public:
-  explicit Fd(int fd = -1) : fd_(fd) {}
-  ~Fd() { Reset(); }
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  int get() const { return fd_; }
-  bool open() const { return fd_ >= 0; }
-  void Set(int fd) {
-    Reset();
-    fd_ = fd;
-  }
-  void Reset() {
-    if (fd_ >= 0) close(fd_);
-    fd_ = -1;
-  }
-
- private:
-  int fd_;
-};
 
 struct Pipe {
   Fd read, write;
@@ -103,36 +82,19 @@ bool NamespacesCountProcesses() {
   return major > 5 || (major == 5 && minor >= 14);
 }
 
-// Processes and threads of a user that this process can see. Else the kernel's limit counts them
-// all, not only those of one sandbox.
-uint64_t TasksOf(uid_t user) {
-  uint64_t tasks = 0;
-  DIR* const folder = opendir("/proc");
-  if (folder == nullptr) return 0;
-  while (const dirent* entry = readdir(folder)) {
-    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
-    const std::string path = absl::StrCat("/proc/", entry->d_name, "/task");
-    struct stat status;
-    if (stat(path.c_str(), &status) != 0 || status.st_uid != user) continue;
-    tasks += status.st_nlink > 2 ? status.st_nlink - 2 : 1;  // a link per thread, besides its two
-  }
-  closedir(folder);
-  return tasks;
-}
-
 // A child with as many namespaces of its own as the kernel grants. Forks by the bare system call:
 // no handler of any library runs in the child.
-pid_t CloneChild(ChildSetup* setup) {
+pid_t CloneChild(ChildSetup* setup, bool own_user, Isolation* isolation) {
   const auto clone = [](uint64_t flags) {
     return static_cast<pid_t>(
         syscall(SYS_clone, flags | SIGCHLD, nullptr, nullptr, nullptr, nullptr));
   };
   constexpr uint64_t kOwn = CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC;
-  const uint64_t others = TasksOf(setup->drop_root ? kNobody : getuid());
-  setup->own_processes = true;
+  const uint64_t others = TasksOf(setup->user);
   for (const uint64_t flags : {kOwn, kOwn | CLONE_NEWUSER, uint64_t{0}}) {
-    if (flags == 0) setup->own_processes = false;
+    setup->own_processes = isolation->namespaces = flags != 0;
     const bool own_count = (flags & CLONE_NEWUSER) != 0 && NamespacesCountProcesses();
+    isolation->users = own_user || own_count;
     setup->processes = kMaxProcesses + (own_count ? 0 : others);
     const pid_t pid = clone(flags);
     if (pid == 0) RunChild(*setup);
@@ -186,7 +148,7 @@ class RunningChild {
     bool ended = false;
     while (!ended && !stopped) {
       ended = WaitABit(output, errors, &result);
-      if (!ended) stopped = OverLimit(result);
+      if (!ended) stopped = unwanted_ ? SandboxResult::End::kStopped : OverLimit(result);
     }
     Reap();
     Drain(output, errors, &result);
@@ -197,15 +159,17 @@ class RunningChild {
  private:
   // True: the process has ended.
   bool WaitABit(int output, int errors, SandboxResult* result) {
-    pollfd files[3] = {{pidfd_.get(), POLLIN, 0},
+    pollfd files[4] = {{pidfd_.get(), POLLIN, 0},
                        {output_open_ ? output : -1, POLLIN, 0},
-                       {errors_open_ ? errors : -1, POLLIN, 0}};
+                       {errors_open_ ? errors : -1, POLLIN, 0},
+                       {program_.stop, POLLIN, 0}};
     const absl::Duration left = program_.seconds - OwnTime();
     const auto wait = std::clamp(left, absl::Milliseconds(1), kLook);
-    if (poll(files, 3, static_cast<int>(absl::ToInt64Milliseconds(wait)) + 1) <= 0) return false;
+    if (poll(files, 4, static_cast<int>(absl::ToInt64Milliseconds(wait)) + 1) <= 0) return false;
     if (files[1].revents != 0) output_open_ = ReadSome(output, &result->output);
     if (files[2].revents != 0) errors_open_ = ReadSome(errors, &result->errors);
     KeepTail(&result->errors);
+    unwanted_ = files[3].revents != 0;
     return files[0].revents != 0;
   }
 
@@ -288,6 +252,7 @@ class RunningChild {
   Fd pidfd_;
   bool output_open_ = true;
   bool errors_open_ = true;
+  bool unwanted_ = false;
   bool reaped_ = false;
   int status_ = 0;
   rusage usage_ = {};
@@ -297,35 +262,79 @@ bool KernelHasLandlock() {
   return syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
 }
 
-void SayOnceWhatIsMissing(bool own_namespaces) {
+void SayOnceWhatIsMissing(Isolation isolation) {
   static std::once_flag said;
-  std::call_once(said, [own_namespaces] {
-    const std::string missing = MissingIsolation(own_namespaces, KernelHasLandlock());
+  std::call_once(said, [&isolation] {
+    isolation.landlock = KernelHasLandlock();
+    const std::string missing = MissingIsolation(isolation);
     if (!missing.empty()) COHORT_LOG(WARNING) << missing;
   });
 }
 
-}  // namespace
-
-std::string MissingIsolation(bool own_namespaces, bool landlock) {
-  if (own_namespaces && landlock) return "";
-  std::string text = "sandbox of code rewards: not isolated here:";
-  if (!own_namespaces) {
-    absl::StrAppend(&text,
-                    " processes (a program sees those of this host or container, and the limit on "
-                    "processes counts all of its user: the kernel or the container's runtime "
-                    "refuses namespaces)");
+// What every program needs that is linked with the system's libraries, and little else: not the
+// folders where data sets, secrets and other programs' files are.
+std::vector<std::string> ReadableOfTheSystem() {
+  std::vector<std::string> paths = {
+      "/usr",      "/lib",      "/lib32",      "/lib64",
+      "/bin",      "/sbin",     "/proc",       "/sys/devices/system/cpu",
+      "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
+  for (const char* name : {"ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "timezone",
+                           "passwd", "group", "nsswitch.conf", "mime.types", "alternatives"}) {
+    paths.push_back(absl::StrCat("/etc/", name));
   }
-  if (!landlock) {
-    absl::StrAppend(&text, own_namespaces ? "" : ";",
-                    " files (a program may write wherever its user may: the kernel has no "
-                    "Landlock)");
+  glob_t found = {};
+  if (glob("/etc/python*", 0, nullptr, &found) == 0) {
+    paths.insert(paths.end(), found.gl_pathv, found.gl_pathv + found.gl_pathc);
   }
-  return absl::StrCat(text,
-                      ". Sockets, signals to others and the limits on time, memory and output hold "
-                      "all the same; run workers whose answers you do not trust on nodes of their "
-                      "own");
+  globfree(&found);
+  return paths;
 }
+
+// Everything that the child needs to know; its pointers are into this object.
+class Launch {
+ public:
+  explicit Launch(const SandboxProgram& program)
+      : arguments_(program.arguments),
+        environment_({"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8",
+                      absl::StrCat("HOME=", program.folder),
+                      absl::StrCat("TMPDIR=", program.folder), "PYTHONDONTWRITEBYTECODE=1",
+                      "OMP_NUM_THREADS=1"}),
+        readable_(ReadableOfTheSystem()) {
+    readable_.insert(readable_.end(), program.readable.begin(), program.readable.end());
+    setup_.arguments = argument_list_.data();
+    setup_.environment = environment_list_.data();
+    readable_list_ = Pointers(&readable_);
+    setup_.readable = readable_list_.data();
+    setup_.folder = program.folder.c_str();
+    setup_.channel = program.channel;
+    setup_.cpu_seconds =
+        static_cast<uint64_t>(std::ceil(absl::ToDoubleSeconds(program.seconds))) + 1;
+    setup_.memory_bytes = static_cast<uint64_t>(program.memory_bytes);
+    setup_.file_bytes = kMaxFileBytes;
+    setup_.drop_root = user_.changes();
+    setup_.user = user_.id();
+  }
+
+  absl::Status GiveFolder() const {
+    if (!user_.changes() || chown(setup_.folder, user_.id(), user_.id()) == 0) {
+      return absl::OkStatus();
+    }
+    return ErrnoStatus(
+        errno, absl::StrCat("sandbox: giving user ", user_.id(), " the folder ", setup_.folder));
+  }
+  ChildSetup* setup() { return &setup_; }
+  const SandboxUser& user() const { return user_; }
+
+ private:
+  const SandboxUser user_;
+  std::vector<std::string> arguments_, environment_, readable_;
+  const std::vector<char*> argument_list_ = Pointers(&arguments_);
+  const std::vector<char*> environment_list_ = Pointers(&environment_);
+  std::vector<char*> readable_list_;
+  ChildSetup setup_;
+};
+
+}  // namespace
 
 absl::Duration SandboxBound(absl::Duration seconds) { return seconds * 5 + absl::Seconds(10); }
 
@@ -336,32 +345,17 @@ absl::StatusOr<SandboxResult> RunInSandbox(const SandboxProgram& program) {
   COHORT_RETURN_IF_ERROR(errors.Open());
   COHORT_RETURN_IF_ERROR(report.Open());
   COHORT_RETURN_IF_ERROR(WriteInput(program.input, &input));
-  std::vector<std::string> arguments = program.arguments;
-  std::vector<std::string> environment = {
-      "PATH=/usr/local/bin:/usr/bin:/bin",   "LANG=C.UTF-8",
-      absl::StrCat("HOME=", program.folder), absl::StrCat("TMPDIR=", program.folder),
-      "PYTHONDONTWRITEBYTECODE=1",           "OMP_NUM_THREADS=1"};
-  const std::vector<char*> argument_list = Pointers(&arguments);
-  const std::vector<char*> environment_list = Pointers(&environment);
-  ChildSetup setup;
-  setup.arguments = argument_list.data();
-  setup.environment = environment_list.data();
-  setup.folder = program.folder.c_str();
-  setup.input = input.get();
-  setup.output = output.write.get();
-  setup.errors = errors.write.get();
-  setup.report = report.write.get();
-  setup.cpu_seconds = static_cast<uint64_t>(std::ceil(absl::ToDoubleSeconds(program.seconds))) + 1;
-  setup.memory_bytes = static_cast<uint64_t>(program.memory_bytes);
-  setup.file_bytes = kMaxFileBytes;
-  setup.drop_root = geteuid() == 0;
-  if (setup.drop_root && chown(setup.folder, kNobody, kNobody) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("sandbox: giving nobody the folder ", program.folder));
-  }
-  const pid_t pid = CloneChild(&setup);
+  Launch launch(program);
+  COHORT_RETURN_IF_ERROR(launch.GiveFolder());
+  launch.setup()->input = input.get();
+  launch.setup()->output = output.write.get();
+  launch.setup()->errors = errors.write.get();
+  launch.setup()->report = report.write.get();
+  Isolation isolation;
+  const pid_t pid = CloneChild(launch.setup(), launch.user().own(), &isolation);
   if (pid < 0) return ErrnoStatus(errno, "sandbox: starting a process");
   RunningChild child(program, pid);
-  SayOnceWhatIsMissing(setup.own_processes);
+  SayOnceWhatIsMissing(isolation);
   output.write.Reset();
   errors.write.Reset();
   report.write.Reset();

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -20,8 +21,8 @@
 namespace cohort {
 namespace {
 
-constexpr unsigned kNobody = 65534;
-constexpr int kReport = 3;  // where the report's pipe stands in the child
+constexpr int kChannel = 3;  // where it stands in the child
+constexpr int kReport = 4;   // likewise the report's pipe
 
 [[noreturn]] void Fail(const char* what) {
   ChildFailure failure;
@@ -47,47 +48,59 @@ void PlaceStreams(const ChildSetup& setup) {
   const int output = fcntl(setup.output, F_DUPFD, 10);
   const int errors = fcntl(setup.errors, F_DUPFD, 10);
   const int report = fcntl(setup.report, F_DUPFD, 10);
+  const int channel = setup.channel < 0 ? -1 : fcntl(setup.channel, F_DUPFD, 10);
   const bool placed = dup3(report, kReport, O_CLOEXEC) == kReport && dup2(input, 0) == 0 &&
-                      dup2(output, 1) == 1 && dup2(errors, 2) == 2;
+                      dup2(output, 1) == 1 && dup2(errors, 2) == 2 &&
+                      (channel < 0 || dup2(channel, kChannel) == kChannel);
   if (!placed) Fail("placing its streams");
+  if (channel < 0) close(kChannel);
   if (syscall(SYS_close_range, kReport + 1, ~0u, 0) != 0) Fail("closing inherited files");
 }
 
+constexpr uint64_t kRead =
+    LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_EXECUTE;
+constexpr uint64_t kOfFiles = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_EXECUTE |
+                              LANDLOCK_ACCESS_FS_WRITE_FILE;  // what is no folder can be allowed
+constexpr uint64_t kAll = kRead | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+                          LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
+                          LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
+                          LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |
+                          LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
+
+// False: there is no such path, or it is out of this user's reach.
+bool Allow(int ruleset, const char* path, uint64_t access) {
+  landlock_path_beneath_attr rule = {};
+  rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
+  if (rule.parent_fd < 0) return false;
+  struct stat status;
+  const bool is_folder = fstat(rule.parent_fd, &status) == 0 && S_ISDIR(status.st_mode);
+  rule.allowed_access = is_folder ? access : access & kOfFiles;
+  const bool added =
+      syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
+  close(rule.parent_fd);
+  return added;
+}
+
 // Best effort: a kernel without Landlock leaves the file permissions.
-void RestrictWrites(const char* folder) {
+void RestrictFiles(const ChildSetup& setup) {
   landlock_ruleset_attr attribute = {};
-  attribute.handled_access_fs = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
-                                LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
-                                LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
-                                LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |
-                                LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
+  attribute.handled_access_fs = kAll;
   const auto ruleset =
       static_cast<int>(syscall(SYS_landlock_create_ruleset, &attribute, sizeof(attribute), 0));
   if (ruleset < 0) return;
-  const struct {
-    const char* path;
-    uint64_t access;
-  } allowed[] = {{folder, attribute.handled_access_fs},
-                 {"/dev/null", LANDLOCK_ACCESS_FS_WRITE_FILE}};
-  for (const auto& [path, access] : allowed) {
-    landlock_path_beneath_attr rule = {};
-    rule.allowed_access = access;
-    rule.parent_fd = open(path, O_PATH | O_CLOEXEC);
-    if (rule.parent_fd < 0 ||
-        syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) != 0) {
-      Fail("allowing its own folder");
-    }
-    close(rule.parent_fd);
+  if (!Allow(ruleset, setup.folder, kAll)) Fail("allowing its own folder");
+  Allow(ruleset, "/dev/null", kAll);
+  for (const char* const* path = setup.readable; *path != nullptr; ++path) {
+    Allow(ruleset, *path, kRead);
   }
-  if (syscall(SYS_landlock_restrict_self, ruleset, 0) != 0) Fail("restricting writes");
+  if (syscall(SYS_landlock_restrict_self, ruleset, 0) != 0) Fail("restricting files");
   close(ruleset);
 }
 
-void DropRoot() {
-  if (syscall(SYS_setgroups, 0, nullptr) != 0 ||
-      syscall(SYS_setresgid, kNobody, kNobody, kNobody) != 0 ||
-      syscall(SYS_setresuid, kNobody, kNobody, kNobody) != 0) {
-    Fail("becoming nobody");
+void DropRoot(unsigned user) {
+  if (syscall(SYS_setgroups, 0, nullptr) != 0 || syscall(SYS_setresgid, user, user, user) != 0 ||
+      syscall(SYS_setresuid, user, user, user) != 0) {
+    Fail("giving up root");
   }
 }
 
@@ -197,10 +210,10 @@ void RunChild(const ChildSetup& setup) {
   Limit(RLIMIT_NOFILE, 64);
   Limit(RLIMIT_CORE, 0);
   Limit(RLIMIT_NPROC, setup.processes);
-  if (setup.drop_root) DropRoot();
+  if (setup.drop_root) DropRoot(setup.user);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) Fail("giving up privileges");
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // after the identity, which clears it
-  RestrictWrites(setup.folder);
+  RestrictFiles(setup);
   RefuseCalls(setup.own_processes);
   Limit(RLIMIT_AS, setup.memory_bytes);
   execve(setup.arguments[0], setup.arguments, setup.environment);

@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
+#include "common/rewards/sandbox_user.h"
 
 namespace cohort {
 namespace {
@@ -27,13 +28,15 @@ using End = SandboxResult::End;
 constexpr char kShell[] = "/bin/sh";
 
 SandboxResult RunScript(const std::string& script, absl::Duration seconds = absl::Seconds(10),
-                        const std::string& input = "") {
+                        const std::string& input = "",
+                        const std::vector<std::string>& readable = {}) {
   const TemporaryFolder folder;
   SandboxProgram program;
   program.arguments = {kShell, "-c", script};
   program.folder = folder.path();
   program.input = input;
   program.seconds = seconds;
+  program.readable = readable;
   const auto result = RunInSandbox(program);
   EXPECT_TRUE(result.ok()) << result.status();
   return result.ok() ? *result : SandboxResult();
@@ -49,11 +52,47 @@ TEST(SandboxTest, AProgramGetsItsInputAndItsOutputComesBack) {
 }
 
 TEST(SandboxTest, WhatIsNotIsolatedIsNamed) {
-  EXPECT_EQ(MissingIsolation(true, true), "");
-  EXPECT_THAT(MissingIsolation(false, true), HasSubstr("refuses namespaces"));
-  EXPECT_THAT(MissingIsolation(false, true), testing::Not(HasSubstr("Landlock")));
-  EXPECT_THAT(MissingIsolation(true, false), HasSubstr("no Landlock"));
-  EXPECT_THAT(MissingIsolation(false, false), HasSubstr("; files"));
+  EXPECT_EQ(MissingIsolation({}), "");
+  EXPECT_THAT(MissingIsolation({.namespaces = false}), HasSubstr("refuses namespaces"));
+  EXPECT_THAT(MissingIsolation({.namespaces = false}), testing::Not(HasSubstr("Landlock")));
+  EXPECT_THAT(MissingIsolation({.landlock = false}), HasSubstr("no Landlock"));
+  EXPECT_THAT(MissingIsolation({.users = false}), HasSubstr("can starve the others"));
+  EXPECT_THAT(MissingIsolation({.namespaces = false, .landlock = false}), HasSubstr("; files"));
+}
+
+TEST(SandboxTest, AUserNamespaceMustMapTheIdsOfSandboxes) {
+  EXPECT_TRUE(MapsSandboxUsers("         0          0 4294967295\n"));
+  EXPECT_TRUE(MapsSandboxUsers("0 100000 65536\n"));
+  EXPECT_TRUE(MapsSandboxUsers("0 1000 1\n1 100000 65535\nrubbish"));
+  EXPECT_FALSE(MapsSandboxUsers("0 1000 1\n1 100000 61000\n"));
+  EXPECT_FALSE(MapsSandboxUsers("0 1000 1\n"));
+  EXPECT_FALSE(MapsSandboxUsers(""));
+}
+
+TEST(SandboxTest, ProgramsOfARootProcessHaveAUserEach) {
+  if (geteuid() != 0) GTEST_SKIP() << "this process is not root and may not change its user";
+  const SandboxUser first, second;
+  EXPECT_TRUE(first.own() && second.own());
+  EXPECT_NE(first.id(), second.id());
+  const std::string id = RunScript("id -u").output;
+  EXPECT_NE(id, "0\n");
+  EXPECT_NE(id, "65534\n");
+}
+
+// While one forks all that it may have, the other must still get its own.
+TEST(SandboxTest, OneProgramsForksDoNotStarveAnother) {
+  if (geteuid() != 0) GTEST_SKIP() << "this process is not root and may not change its user";
+  std::string forker;
+  std::thread other([&forker] {
+    forker =
+        RunScript("(while :; do sleep 1000 & done); while :; do :; done", absl::Seconds(3)).errors;
+  });
+  int started = 0;
+  const std::string loop = "n=0; while [ $n -lt 20 ]; do sleep 1000 & n=$((n+1)); done; echo $n";
+  for (int i = 0; i < 10; ++i) started += RunScript(loop).output == "20\n" ? 1 : 0;
+  other.join();
+  EXPECT_EQ(started, 10);
+  EXPECT_THAT(forker, HasSubstr("fork")) << "it ran into its own limit";
 }
 
 TEST(SandboxTest, AProgramThatDoesNotStartIsAnError) {
@@ -129,6 +168,33 @@ TEST(SandboxTest, FilesElsewhereCannotBeWritten) {
                                                       other.path(), "/theirs; ls ", other.path()));
   EXPECT_EQ(result.output, "x\n");
   EXPECT_NE(access((other.path() + "/theirs").c_str(), F_OK), 0);
+}
+
+TEST(SandboxTest, FilesElsewhereCannotBeRead) {
+  const TemporaryFolder other;
+  std::filesystem::permissions(other.path(), std::filesystem::perms::all);
+  std::ofstream(other.path() + "/answers") << "42";
+  std::filesystem::permissions(other.path() + "/answers", std::filesystem::perms::all);
+  const std::string script = absl::StrCat("cat ", other.path(), "/answers; ls ", other.path(),
+                                          "; echo mine > own; cat own");
+  EXPECT_EQ(RunScript(script).output, "mine\n");
+  EXPECT_EQ(RunScript(script, absl::Seconds(10), "", {other.path()}).output, "42answers\nmine\n");
+}
+
+TEST(SandboxTest, AProgramHasTheChannelOfItsCallerAndEndsWhenTold) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const TemporaryFolder folder;
+  SandboxProgram program;
+  program.arguments = {kShell, "-c", "echo hello >&3; sleep 1000"};
+  program.folder = folder.path();
+  program.channel = ends[1];
+  program.stop = ends[0];  // its own word ends it
+  const auto result = RunInSandbox(program);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->end, End::kStopped);
+  close(ends[0]);
+  close(ends[1]);
 }
 
 TEST(SandboxTest, ASignalFromOutsideIsNotTheProgramsFault) {

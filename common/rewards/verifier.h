@@ -37,7 +37,7 @@ absl::StatusOr<std::shared_ptr<const RewardPrompt>> MakeRewardPrompt(absl::strin
 // One row. Owns what it needs: a late verifier may outlive its caller.
 struct RewardInput {
   std::shared_ptr<const RewardPrompt> prompt;
-  std::string completion;                  // text, special tokens removed
+  std::string completion;                  // text, without the end-of-sequence token
   int32_t response_tokens = 0;             // the end-of-sequence token included
   bool truncated = false;                  // ended by the length limit
   int32_t row = 0;                         // in the group
@@ -102,6 +102,7 @@ struct CodeOptions {
   absl::Duration seconds = absl::Seconds(4);
   int64_t memory_bytes = int64_t{512} << 20;  // of address space
   int64_t output_bytes = 256 << 10;
+  std::vector<std::string> readable;  // files and folders besides the interpreter's own
 };
 
 struct VerifierOptions {

@@ -9,6 +9,7 @@
 #include "common/base/ids.h"
 #include "common/base/status_macros.h"
 #include "common/rl/metrics.h"
+#include "common/text/response_text.h"
 #include "services/cli/local_engine.h"
 
 namespace cohort {
@@ -120,7 +121,7 @@ absl::Status Evaluator::Run(const CausalLm& model, const std::function<bool(uint
 
 absl::StatusOr<SampleResult> Evaluator::DescribeRow(const Row& row, std::string* completion) const {
   SampleResult sample;
-  COHORT_ASSIGN_OR_RETURN(*completion, tokenizer_->Decode(row.tokens, true));
+  COHORT_ASSIGN_OR_RETURN(*completion, ResponseText(*tokenizer_, row.tokens));
   sample.tokens = static_cast<int>(row.tokens.size());
   sample.truncated = row.finish == FinishReason::kLength;
   for (float logprob : row.logprobs) sample.logprob += static_cast<double>(logprob);

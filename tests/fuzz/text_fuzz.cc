@@ -10,7 +10,7 @@
 #include "common/base/log.h"
 #include "common/rewards/answer.h"
 #include "common/rewards/answer_text.h"
-#include "common/rewards/code_tests.h"
+#include "common/rewards/code_blocks.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/group_reward.h"
 #include "common/rewards/normalize.h"
