@@ -1,5 +1,6 @@
 #include "common/telemetry/http_host.h"
 
+#include <arpa/inet.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -15,6 +16,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -38,6 +40,40 @@ constexpr absl::Duration kWatchEvery = absl::Milliseconds(100);
 constexpr absl::Duration kProbePatience = absl::Milliseconds(800);
 
 constexpr char kPlainText[] = "text/plain; charset=utf-8";
+constexpr char kNothing[] = "default-src 'none'; frame-ancestors 'none'";
+constexpr char kStatusPath[] = "/status";
+constexpr char kPagePath[] = "/";
+constexpr int kMisdirected = 421;
+
+// Of every answer. What is shown is the run's own business: no cache keeps it, no other site frames
+// or reads it.
+constexpr std::pair<const char*, const char*> kHeaders[] = {
+    {"Cache-Control", "no-store"},
+    {"X-Content-Type-Options", "nosniff"},
+    {"X-Frame-Options", "DENY"},
+    {"Referrer-Policy", "no-referrer"},
+    {"Cross-Origin-Opener-Policy", "same-origin"},
+    {"Cross-Origin-Resource-Policy", "same-origin"}};
+
+bool IsAddress(const std::string& host) {
+  in6_addr any{};
+  return inet_pton(AF_INET, host.c_str(), &any) == 1 ||
+         inet_pton(AF_INET6, host.c_str(), &any) == 1;
+}
+
+bool IsOwnName(const std::string& host) {
+  char own[256] = "";
+  return gethostname(own, sizeof(own) - 1) == 0 && absl::EqualsIgnoreCase(host, own);
+}
+
+// What a browser puts there is where its user wanted to go. Null: no browser asks.
+bool AsksForThisMachine(const char* host) {
+  if (host == nullptr) return true;
+  const bool port = std::strchr(host, ':') != nullptr && host[std::strlen(host) - 1] != ']';
+  const auto where = ParseHostPort(port ? host : absl::StrCat(host, ":0"));
+  return where.ok() &&
+         (IsLoopbackHost(where->host) || IsAddress(where->host) || IsOwnName(where->host));
+}
 
 HttpAnswer AnswerOf(const std::function<absl::Status()>& check) {
   const absl::Status status = check ? check() : absl::OkStatus();
@@ -108,6 +144,9 @@ ResponsePtr MakeResponse(const HttpAnswer& answer) {
       &MHD_destroy_response);
   MHD_add_response_header(response.get(), MHD_HTTP_HEADER_CONTENT_TYPE, answer.type.c_str());
   MHD_add_response_header(response.get(), MHD_HTTP_HEADER_CONNECTION, "close");
+  MHD_add_response_header(response.get(), "Content-Security-Policy",
+                          answer.policy.empty() ? kNothing : answer.policy.c_str());
+  for (const auto& [name, value] : kHeaders) MHD_add_response_header(response.get(), name, value);
   return response;
 }
 
@@ -186,6 +225,7 @@ struct HttpHost::Impl {
   void Stop();
 
   HttpLimits limits;
+  bool loopback = false;                                   // listens there
   std::map<std::string, std::unique_ptr<HttpPage>> pages;  // constant once started
   Connections connections;
   MHD_Daemon* daemon = nullptr;
@@ -219,6 +259,13 @@ MHD_Result HttpHost::Impl::Handle(void* self, MHD_Connection* connection, const 
 MHD_Result HttpHost::Impl::Ask(MHD_Connection* connection, const char* path, void** request) {
   const auto page = pages.find(path);
   if (page == pages.end()) return Queue(connection, {404, kPlainText, "no such page\n"});
+  const bool of_the_run = page->first == kStatusPath || page->first == kPagePath;
+  if (of_the_run && !AsksForThisMachine(MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+                                                                    MHD_HTTP_HEADER_HOST))) {
+    return Queue(connection, {kMisdirected, kPlainText,
+                              "expected localhost, an IP address or this host's own name as Host: "
+                              "another name may have been made to point here\n"});
+  }
   auto* const asked = new Request();  // until OnCompleted
   *request = asked;
   MHD_suspend_connection(connection);
@@ -253,19 +300,21 @@ void HttpHost::Impl::AddPages(const MetricRegistry* registry, const HttpCallback
                           std::function<HttpAnswer()> make) {
     pages[path] = std::make_unique<HttpPage>(path, patience, std::move(make));
   };
-  add("/healthz", kProbePatience, [check = callbacks.healthy] { return AnswerOf(check); });
-  add("/readyz", kProbePatience, [check = callbacks.ready] { return AnswerOf(check); });
-  add("/metrics", limits.page, [registry, text = callbacks.metrics] {
-    return HttpAnswer{200, "text/plain; version=0.0.4; charset=utf-8",
-                      text ? text() : registry->Text()};
-  });
+  if (registry != nullptr) {
+    add("/healthz", kProbePatience, [check = callbacks.healthy] { return AnswerOf(check); });
+    add("/readyz", kProbePatience, [check = callbacks.ready] { return AnswerOf(check); });
+    add("/metrics", limits.page, [registry, text = callbacks.metrics] {
+      return HttpAnswer{200, "text/plain; version=0.0.4; charset=utf-8",
+                        text ? text() : registry->Text()};
+    });
+  }
   if (callbacks.status_json) {
-    add("/status", limits.page,
+    add(kStatusPath, limits.page,
         [text = callbacks.status_json] { return HttpAnswer{200, "application/json", text()}; });
   }
   if (callbacks.status_html) {
-    add("/", limits.page, [text = callbacks.status_html] {
-      return HttpAnswer{200, "text/html; charset=utf-8", text()};
+    add(kPagePath, limits.page, [text = callbacks.status_html, policy = callbacks.status_policy] {
+      return HttpAnswer{200, "text/html; charset=utf-8", text(), policy};
     });
   }
 }

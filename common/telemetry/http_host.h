@@ -2,8 +2,13 @@
 //   /metrics   Prometheus exposition text
 //   /healthz   200 while the process works, else 503 with the reason (liveness)
 //   /readyz    200 when it can do its job, else 503 with what it waits for (readiness)
-//   /status    JSON;  /  the same as a page
+// and, on the same port or one of its own:
+//   /status    the run as JSON;  /  the same as a page
 // Read-only and small; nothing here can stop or change a run.
+//
+// /status and / are answered to who asked for localhost, an IP address or this host's own name: a
+// site whose name was made to point here (DNS rebinding) is refused. No answer may be kept, framed
+// or taken for another type, and none lets another site read it.
 //
 // It answers within a second whatever other clients do: one thread serves all connections, each
 // page is made on a thread of its own, a connection has a time limit however busy it is, and the
@@ -29,6 +34,7 @@ struct HttpCallbacks {
   std::function<absl::Status()> ready;
   std::function<std::string()> status_json;
   std::function<std::string()> status_html;
+  std::string status_policy;             // Content-Security-Policy of status_html
   std::function<std::string()> metrics;  // instead of the registry's
 };
 
@@ -41,8 +47,9 @@ struct HttpLimits {
 // Owns its threads. Thread-safe.
 class HttpHost {
  public:
-  // `listen` is HOST:PORT, port 0: any free one. `registry` must outlive the host. AlreadyExists or
-  // Unavailable when the port cannot be had, with what to set instead.
+  // `listen` is HOST:PORT, port 0: any free one. `registry` must outlive the host; null: neither
+  // metrics nor checks, /status and / alone. AlreadyExists or Unavailable when the port cannot be
+  // had, with what to set instead.
   static absl::StatusOr<std::unique_ptr<HttpHost>> Start(const std::string& listen,
                                                          const MetricRegistry* registry,
                                                          HttpCallbacks callbacks = {},

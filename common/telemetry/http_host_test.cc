@@ -237,7 +237,7 @@ TEST_F(HttpAttackTest, APageThatIsHeldUpHoldsNoOther) {
     return std::string("{}");
   };
   Start(callbacks);
-  const std::vector<RawClient> held = Clients(1, "GET /status HTTP/1.1\r\nHost: x\r\n\r\n");
+  const std::vector<RawClient> held = Clients(1, "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n");
   for (int i = 0; i < 5; ++i) ExpectAllAnswer();
   go_on.Notify();
   EXPECT_THAT(held[0].ReadAll(), HasSubstr("{}"));
@@ -252,7 +252,8 @@ TEST_F(HttpAttackTest, AThousandWhoWaitForAPageThatIsHeldUpDelayNobody) {
     return std::string("{}");
   };
   Start(callbacks);
-  const std::vector<RawClient> held = Clients(1000, "GET /status HTTP/1.1\r\nHost: x\r\n\r\n");
+  const std::vector<RawClient> held =
+      Clients(1000, "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n");
   ExpectAllAnswer();
   go_on.Notify();
   host_->Stop();  // before what its pages look at
@@ -285,7 +286,7 @@ TEST_F(HttpAttackTest, WhoAsksAtOnceSharesOneMaking) {
     return std::string("{}");
   };
   Start(callbacks);
-  const std::string request = "GET /status HTTP/1.1\r\nHost: x\r\n\r\n";
+  const std::string request = "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n";
   const std::vector<RawClient> first = Clients(1, request);
   started.WaitForNotification();
   const std::vector<RawClient> many = Clients(50, request);
@@ -306,7 +307,8 @@ TEST_F(HttpAttackTest, StopsWhileClientsWait) {
     return std::string("{}");
   };
   Start(callbacks);
-  const std::vector<RawClient> waiting = Clients(10, "GET /status HTTP/1.1\r\nHost: x\r\n\r\n");
+  const std::vector<RawClient> waiting =
+      Clients(10, "GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n");
   started.WaitForNotification();
   std::thread stop([&] { host_->Stop(); });
   go_on = true;
@@ -346,6 +348,65 @@ TEST_F(HttpAttackTest, HeadsThatAreTooLargeOrNoHttpAreRefused) {
     const std::string answer = client.ReadAll();
     EXPECT_EQ(answer.find(" 200 "), std::string::npos) << answer.substr(0, 100);
     ExpectAllAnswer();
+  }
+}
+
+TEST_F(HttpAttackTest, ASiteWhoseNamePointsHereSeesNothingOfTheRun) {
+  HttpCallbacks callbacks;
+  callbacks.status_json = [] { return std::string("{}"); };
+  callbacks.status_html = [] { return std::string("<p>"); };
+  Start(callbacks);
+  const auto ask = [&](const std::string& path, const std::string& host) {
+    const RawClient client(host_->address());
+    client.Send(absl::StrCat("GET ", path, " HTTP/1.1\r\n", host, "\r\n"));
+    return client.ReadAll();
+  };
+  for (const char* path : {"/", "/status"}) {
+    for (const char* good :
+         {"Host: localhost\r\n", "Host: LOCALHOST:8080\r\n", "Host: 127.0.0.1:1\r\n",
+          "Host: [::1]\r\n", "Host: [::1]:80\r\n", "Host: 10.0.0.1:9091\r\n"}) {
+      EXPECT_THAT(ask(path, good), HasSubstr(" 200 ")) << path << good;
+    }
+    for (const char* bad : {"Host: evil.example\r\n", "Host: localhost.evil.example:80\r\n",
+                            "Host: 127.0.0.1.evil.example\r\n", "Host: \r\n", "Host: :80\r\n"}) {
+      EXPECT_THAT(ask(path, bad), testing::AnyOf(HasSubstr(" 421 "), HasSubstr(" 400 ")))
+          << path << bad;
+    }
+  }
+  char own[256] = "";
+  ASSERT_EQ(gethostname(own, sizeof(own) - 1), 0);
+  EXPECT_THAT(ask("/", absl::StrCat("Host: ", own, ":80\r\n")), HasSubstr(" 200 "));
+  EXPECT_THAT(ask("/", absl::StrCat("Host: ", own, ".evil.example\r\n")), HasSubstr(" 421 "));
+  EXPECT_THAT(ask("/metrics", "Host: a-name-of-this-host\r\n"), HasSubstr(" 200 "));
+}
+
+TEST_F(HttpAttackTest, APageHasItsPolicyAndAllElseMayDoNothing) {
+  HttpCallbacks callbacks;
+  callbacks.status_json = [] { return std::string("{}"); };
+  callbacks.status_html = [] { return std::string("<p>"); };
+  callbacks.status_policy = "default-src 'none'; script-src 'sha256-x'";
+  Start(callbacks);
+  httplib::Client client(absl::StrCat("http://", host_->address()));
+  for (const char* path : {"/", "/status", "/metrics", "/nothing"}) {
+    const auto answer = client.Get(path);
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(answer->get_header_value("Content-Security-Policy"),
+              std::string(path) == "/" ? "default-src 'none'; script-src 'sha256-x'"
+                                       : "default-src 'none'; frame-ancestors 'none'");
+    EXPECT_EQ(answer->get_header_value("X-Content-Type-Options"), "nosniff");
+    EXPECT_EQ(answer->get_header_value("Cache-Control"), "no-store");
+    EXPECT_FALSE(answer->has_header("Access-Control-Allow-Origin"));
+  }
+}
+
+TEST_F(HttpAttackTest, APortForThePageAloneHasNothingElse) {
+  HttpCallbacks callbacks;
+  callbacks.status_json = [] { return std::string("{}"); };
+  COHORT_ASSERT_OK_AND_ASSIGN(const auto host, HttpHost::Start("127.0.0.1:0", nullptr, callbacks));
+  httplib::Client client(absl::StrCat("http://", host->address()));
+  EXPECT_EQ(client.Get("/status")->status, 200);
+  for (const char* path : {"/metrics", "/healthz", "/readyz"}) {
+    EXPECT_EQ(client.Get(path)->status, 404) << path;
   }
 }
 

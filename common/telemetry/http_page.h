@@ -19,6 +19,7 @@ struct HttpAnswer {
   int status = 200;
   std::string type;  // the media type
   std::string body;
+  std::string policy = {};  // its Content-Security-Policy; empty: nothing may be loaded or run
 };
 
 // Thread-safe.
