@@ -1,5 +1,6 @@
 #include "common/html/html.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -53,11 +54,21 @@ std::string ShortNumber(double value) {
   return absl::StrFormat("%.4g", value);
 }
 
+std::string DurationText(absl::Duration duration) {
+  const int64_t seconds =
+      std::max<int64_t>(0, absl::ToInt64Seconds(duration + absl::Milliseconds(500)));
+  if (seconds < 3600) return absl::StrFormat("%d:%02d", seconds / 60, seconds % 60);
+  return absl::StrFormat("%d:%02d:%02d", seconds / 3600, seconds / 60 % 60, seconds % 60);
+}
+
 std::string Percent(double share) { return absl::StrFormat("%.1f %%", 100 * share); }
 
 std::string Table(const std::string& caption, const Cells& head, const std::vector<Cells>& rows) {
-  std::string out = absl::StrCat("<div class=\"scroll\"><table><caption><span>",
-                                 EscapeHtml(caption), "</span></caption><thead><tr>");
+  std::string out = "<div class=\"scroll\"><table>";
+  if (!caption.empty()) {
+    absl::StrAppend(&out, "<caption><span>", EscapeHtml(caption), "</span></caption>");
+  }
+  out += "<thead><tr>";
   for (const std::string& cell : head) {
     absl::StrAppend(&out, "<th scope=\"col\">", EscapeHtml(cell), "</th>");
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace cohort {
 
@@ -17,10 +18,11 @@ std::string EscapeHtml(absl::string_view text);
 
 // "0.125", "12", "1.2e-05": short, without trailing zeros; "-": not finite.
 std::string ShortNumber(double value);
-std::string Percent(double share);  // "12.3 %"
+std::string Percent(double share);                  // "12.3 %"
+std::string DurationText(absl::Duration duration);  // "2:03", "1:02:03"
 
 // `caption` and `head` are plain text, cells are HTML; the first cell of a row names it. A wide
-// table scrolls by itself.
+// table scrolls by itself. Empty caption: none.
 using Cells = std::vector<std::string>;
 std::string Table(const std::string& caption, const Cells& head, const std::vector<Cells>& rows);
 

@@ -28,6 +28,12 @@ TEST(HtmlTest, NumbersAreShortAndNoneIsADash) {
   EXPECT_EQ(Percent(0.1234), "12.3 %");
 }
 
+TEST(DurationTextTest, RoundsToSeconds) {
+  EXPECT_EQ(DurationText(absl::Seconds(0)), "0:00");
+  EXPECT_EQ(DurationText(absl::Seconds(59.6)), "1:00");
+  EXPECT_EQ(DurationText(absl::Seconds(3723)), "1:02:03");
+}
+
 TEST(HtmlTest, ADocumentEscapesItsTitleAndATableItsHead) {
   const std::string page = Document({.title = "<t>", .style = "b{}", .body = "<p>x</p>"});
   EXPECT_THAT(page, AllOf(HasSubstr("<title>&lt;t&gt;</title>"), HasSubstr("<style>b{}</style>"),

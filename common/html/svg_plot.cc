@@ -11,8 +11,8 @@
 namespace cohort {
 namespace {
 
-constexpr double kWidth = 480, kHeight = 300;
-constexpr double kLeft = 62, kRight = 12, kTop = 10, kBottom = 48;
+constexpr double kWidth = 480;
+constexpr double kRight = 12, kTop = 10;
 constexpr int kStyles = 8;
 constexpr const char* kDashes[] = {"", "7 3", "2 3", "9 3 2 3", "4 4", "12 4", "1 4", "6 2 1 2"};
 
@@ -52,7 +52,7 @@ std::string TickText(double value, double step) {
              : text;
 }
 
-TickList Ticks(const Range& range, int count) {
+TickList Ticks(const Range& range, int count, bool whole = false) {
   const double rough = (range.high - range.low) / count;
   const double power = std::pow(10, std::floor(std::log10(rough)));
   double step = 10 * power;
@@ -62,6 +62,7 @@ TickList Ticks(const Range& range, int count) {
       break;
     }
   }
+  if (whole && step < 5) step = step <= 1 ? 1 : step <= 2 ? 2 : 5;
   TickList ticks;
   ticks.step = step;
   for (double i = std::ceil(range.low / step - 1e-9); i * step <= range.high + 1e-9 * step; ++i) {
@@ -72,7 +73,11 @@ TickList Ticks(const Range& range, int count) {
 
 class Canvas {
  public:
-  explicit Canvas(const PlotSpec& spec) : spec_(spec) {
+  // What has no label needs no room for it.
+  explicit Canvas(const PlotSpec& spec)
+      : spec_(spec),
+        left_(spec.y_label.empty() ? 50 : 62),
+        bottom_(spec.x_label.empty() ? 26 : 48) {
     for (const PlotSeries& series : spec.series) {
       for (const PlotPoint& point : series.points) {
         x_.Add(X(point.x));
@@ -93,7 +98,7 @@ class Canvas {
   std::string Svg() const {
     std::string out =
         absl::StrFormat("<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"%s\">", kWidth,
-                        kHeight, EscapeHtml(absl::StrCat(spec_.title, ". ", spec_.caption)));
+                        spec_.height, EscapeHtml(absl::StrCat(spec_.title, ". ", spec_.caption)));
     Axes(&out);
     for (const PlotSeries& series : spec_.series) Band(series, &out);
     for (const PlotSeries& series : spec_.series) Line(series, &out);
@@ -123,10 +128,11 @@ class Canvas {
  private:
   double X(double x) const { return spec_.log2_x ? std::log2(std::max(x, 1e-9)) : x; }
   double Px(double x) const {
-    return kLeft + (X(x) - x_.low) / (x_.high - x_.low) * (kWidth - kLeft - kRight);
+    return left_ + (X(x) - x_.low) / (x_.high - x_.low) * (kWidth - left_ - kRight);
   }
   double Py(double y) const {
-    return kHeight - kBottom - (y - y_.low) / (y_.high - y_.low) * (kHeight - kTop - kBottom);
+    return spec_.height - bottom_ -
+           (y - y_.low) / (y_.high - y_.low) * (spec_.height - kTop - bottom_);
   }
 
   std::string YText(double y, double step) const {
@@ -137,8 +143,8 @@ class Canvas {
     absl::StrAppendFormat(out,
                           "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
                           "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>",
-                          Px(x), Px(x), kTop, kHeight - kBottom, Px(x), kHeight - kBottom + 16,
-                          text);
+                          Px(x), Px(x), kTop, spec_.height - bottom_, Px(x),
+                          spec_.height - bottom_ + 16, text);
   }
 
   void Axes(std::string* out) const {
@@ -148,15 +154,15 @@ class Canvas {
         XTick(std::exp2(e), ShortNumber(std::exp2(e)), out);
       }
     } else {
-      const TickList ticks = Ticks(x_, 6);
+      const TickList ticks = Ticks(x_, 6, spec_.whole_x);
       for (double x : ticks.values) XTick(x, TickText(x, ticks.step), out);
     }
-    const TickList ticks = Ticks(y_, 5);
+    const TickList ticks = Ticks(y_, spec_.height < 250 ? 4 : 5);
     for (double y : ticks.values) {
       absl::StrAppendFormat(out,
                             "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
                             "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%s</text>",
-                            kLeft, kWidth - kRight, Py(y), Py(y), kLeft - 6, Py(y) + 4,
+                            left_, kWidth - kRight, Py(y), Py(y), left_ - 6, Py(y) + 4,
                             YText(y, ticks.step));
     }
     if (spec_.diagonal) {
@@ -169,8 +175,9 @@ class Canvas {
                           "<text class=\"axis\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s"
                           "</text><text class=\"axis\" transform=\"translate(13 %.1f) "
                           "rotate(-90)\" text-anchor=\"middle\">%s</text>",
-                          (kLeft + kWidth - kRight) / 2, kHeight - 12, EscapeHtml(spec_.x_label),
-                          (kTop + kHeight - kBottom) / 2, EscapeHtml(spec_.y_label));
+                          (left_ + kWidth - kRight) / 2, spec_.height - 12,
+                          EscapeHtml(spec_.x_label), (kTop + spec_.height - bottom_) / 2,
+                          EscapeHtml(spec_.y_label));
   }
 
   void Band(const PlotSeries& series, std::string* out) const {
@@ -192,17 +199,29 @@ class Canvas {
       absl::StrAppendFormat(&points, "%.1f,%.1f ", Px(point.x), Py(point.y));
     }
     absl::StrAppendFormat(out,
-                          "<polyline class=\"line s%d\" stroke-dasharray=\"%s\" points=\"%s\"/>",
-                          style, kDashes[style], points);
-    if (!spec_.markers && series.points.size() > 1) return;
+                          "<polyline class=\"line s%d\" stroke-dasharray=\"%s\"%s points=\"%s\"/>",
+                          style, kDashes[style], spec_.readout ? Values(series) : "", points);
+    if (!spec_.markers && !series.markers && series.points.size() > 1) return;
     for (const PlotPoint& point : series.points) *out += Marker(style, Px(point.x), Py(point.y));
   }
 
+  static std::string Values(const PlotSeries& series) {
+    std::string values;
+    for (const PlotPoint& point : series.points) {
+      absl::StrAppend(&values, values.empty() ? "" : " ", ShortNumber(point.x), ":",
+                      ShortNumber(point.y));
+    }
+    return absl::StrCat(" data-n=\"", EscapeHtml(series.name), "\" data-v=\"", values, "\"");
+  }
+
   const PlotSpec& spec_;
+  const double left_, bottom_;
   Range x_, y_;
 };
 
-std::string Legend(const PlotSpec& spec) {
+}  // namespace
+
+std::string PlotLegend(const PlotSpec& spec) {
   std::string out = "<ul class=\"legend\">";
   for (const PlotSeries& series : spec.series) {
     if (series.points.empty()) continue;
@@ -217,12 +236,15 @@ std::string Legend(const PlotSpec& spec) {
   return out + "</ul>";
 }
 
-}  // namespace
+std::string PlotSvg(const PlotSpec& spec) {
+  const Canvas canvas(spec);
+  return canvas.empty() ? "" : canvas.Svg();
+}
 
 std::string PlotFigure(const PlotSpec& spec) {
-  const Canvas canvas(spec);
-  if (canvas.empty()) return "";
-  return absl::StrCat("<figure><h3>", EscapeHtml(spec.title), "</h3>", Legend(spec), canvas.Svg(),
+  const std::string svg = PlotSvg(spec);
+  if (svg.empty()) return "";
+  return absl::StrCat("<figure><h3>", EscapeHtml(spec.title), "</h3>", PlotLegend(spec), svg,
                       "<figcaption>", EscapeHtml(spec.caption), "</figcaption></figure>\n");
 }
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "common/html/html.h"
 #include "common/telemetry/alerts.h"
 #include "common/telemetry/metric_names.h"
 
@@ -75,13 +76,6 @@ std::vector<std::string> LineFollower::Poll() {
 }
 
 // ---- texts ----
-
-std::string DurationText(absl::Duration duration) {
-  const int64_t seconds =
-      std::max<int64_t>(0, absl::ToInt64Seconds(duration + absl::Milliseconds(500)));
-  if (seconds < 3600) return absl::StrFormat("%d:%02d", seconds / 60, seconds % 60);
-  return absl::StrFormat("%d:%02d:%02d", seconds / 3600, seconds / 60 % 60, seconds % 60);
-}
 
 std::string StepLine(const nlohmann::json& metrics, int64_t steps, absl::string_view time_left) {
   const auto step = static_cast<int64_t>(NumberOr(metrics, metric::kStep, 0));

@@ -28,9 +28,6 @@ class LineFollower {
   uint64_t offset_ = 0;
 };
 
-// "2:03", "1:02:03".
-std::string DurationText(absl::Duration duration);
-
 // The line of one step from its entry in metrics.jsonl; values that are missing are left out.
 //   step 12/40  reward 0.406  mixed 75%  entropy 0.83  kl 0.0012  length 6.1  112 tok/s
 //   staleness 0  wait learner 1.2s rollout 0.4s  left 2:20

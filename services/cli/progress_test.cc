@@ -45,12 +45,6 @@ TEST(ProgressBarTest, FitsTheTerminal) {
   EXPECT_THAT(ProgressBar(50, 40, absl::ZeroDuration(), "", 80), HasSubstr("####] 50/40"));
 }
 
-TEST(DurationTextTest, RoundsToSeconds) {
-  EXPECT_EQ(DurationText(absl::Seconds(0)), "0:00");
-  EXPECT_EQ(DurationText(absl::Seconds(59.6)), "1:00");
-  EXPECT_EQ(DurationText(absl::Seconds(3723)), "1:02:03");
-}
-
 TEST(ProgressViewTest, PlainLinesWithoutATerminal) {
   std::ostringstream out;
   ProgressView view(&out, 40, 0);

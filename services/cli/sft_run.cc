@@ -15,6 +15,7 @@
 #include "common/base/file.h"
 #include "common/base/hash.h"
 #include "common/base/status_macros.h"
+#include "common/html/html.h"
 #include "common/model/model_hash.h"
 #include "common/model/vocabulary.h"
 #include "common/rpc/security.h"

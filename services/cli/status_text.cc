@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/html/html.h"
 #include "common/telemetry/metric_names.h"
-#include "services/cli/progress.h"
 
 namespace cohort {
 namespace {
@@ -20,11 +20,13 @@ void AppendCounts(const char* title, const google::protobuf::Map<std::string, in
   absl::StrAppend(out, "\n");
 }
 
-void AppendImbalance(const v1::StatusReply& reply, std::string* out) {
-  const auto imbalance = reply.ordinals().find("imbalance");
-  if (imbalance == reply.ordinals().end() || imbalance->second == 0) return;
-  absl::StrAppendFormat(out, "%-12sledger_imbalance: %d prompts are in no state, see the log\n",
-                        "ALERT", imbalance->second);
+void AppendAlerts(const v1::StatusReply& reply, std::string* out) {
+  for (const v1::Alert& alert : reply.alerts()) {
+    absl::StrAppendFormat(out, "%-12s%s: %s (step %d%s%s)\n", "ALERT", alert.name(), alert.text(),
+                          alert.step(),
+                          alert.count() > 1 ? absl::StrCat(", ", alert.count(), " times") : "",
+                          alert.over() ? ", over" : "");
+  }
 }
 
 void AppendMetrics(const v1::StatusReply& reply, std::string* out) {
@@ -43,8 +45,8 @@ void AppendWorkers(const v1::StatusReply& reply, std::string* out) {
                         "version", "leases", "rows", "tok/s", "last seen", "http");
   for (const v1::WorkerStatus& worker : reply.workers()) {
     absl::StrAppendFormat(out, "%-24s %-10s %8d %7d %6d %8.0f %9.1fs  %s\n", worker.worker_id(),
-                          worker.connected() ? "connected" : "gone", worker.held_version(),
-                          worker.leases(), worker.running_rows(), worker.tokens_per_second(),
+                          worker.state(), worker.held_version(), worker.leases(),
+                          worker.running_rows(), worker.tokens_per_second(),
                           worker.last_seen_seconds(), worker.http_address());
   }
 }
@@ -61,11 +63,11 @@ std::string StatusText(const v1::StatusReply& reply) {
           ? ""
           : absl::StrCat(", left ", DurationText(absl::Seconds(reply.seconds_left()))));
   AppendCounts("prompts", reply.ordinals(), &out);
-  AppendImbalance(reply, &out);
+  AppendAlerts(reply, &out);
   AppendCounts("deliveries", reply.deliveries(), &out);
   AppendMetrics(reply, &out);
-  if (!reply.http_address().empty()) {
-    absl::StrAppendFormat(&out, "%-12shttp://%s\n", "page", reply.http_address());
+  if (!reply.page_address().empty()) {
+    absl::StrAppendFormat(&out, "%-12shttp://%s/\n", "page", reply.page_address());
   }
   AppendWorkers(reply, &out);
   return out;

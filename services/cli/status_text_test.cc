@@ -25,22 +25,21 @@ TEST(StatusTextTest, IsOneScreenWithEveryWorker) {
   v1::WorkerStatus* worker = reply.add_workers();
   worker->set_worker_id("host-1");
   worker->set_connected(true);
+  worker->set_state("healthy");
+  reply.set_page_address("127.0.0.1:9091");
+  v1::Alert* alert = reply.add_alerts();
+  alert->set_name("no_verdicts");
+  alert->set_text("none of the rows");
+  alert->set_step(11);
   worker->set_leases(3);
   const std::string text = StatusText(reply);
-  EXPECT_THAT(text, AllOf(HasSubstr("run quickstart: step 12 of 40, weight version 12\n"),
-                          HasSubstr("wait_batch for 1.2s; running 2:05, left 2:20"),
-                          HasSubstr("trained 48"), HasSubstr("reward/mean 0.4062"),
-                          HasSubstr("host-1"), HasSubstr("connected")));
+  EXPECT_THAT(text,
+              AllOf(HasSubstr("run quickstart: step 12 of 40, weight version 12\n"),
+                    HasSubstr("wait_batch for 1.2s; running 2:05, left 2:20"),
+                    HasSubstr("trained 48"), HasSubstr("reward/mean 0.4062"), HasSubstr("host-1"),
+                    HasSubstr("healthy"), HasSubstr("page        http://127.0.0.1:9091/"),
+                    HasSubstr("ALERT       no_verdicts: none of the rows (step 11)")));
   EXPECT_THAT(text, testing::Not(HasSubstr("stale")));
-}
-
-TEST(StatusTextTest, ALedgerThatDoesNotBalanceIsAnAlert) {
-  v1::StatusReply reply;
-  (*reply.mutable_ordinals())["imbalance"] = 0;
-  EXPECT_THAT(StatusText(reply), testing::Not(HasSubstr("ALERT")));
-  (*reply.mutable_ordinals())["imbalance"] = -2;
-  EXPECT_THAT(StatusText(reply), AllOf(HasSubstr("ALERT       ledger_imbalance: -2 prompts"),
-                                       HasSubstr("imbalance -2")));
 }
 
 TEST(StatusTextTest, AnEmptyReplyIsStillAScreen) {

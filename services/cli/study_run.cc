@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
+#include "common/html/html.h"
 #include "common/run_folder/run_folder.h"
 #include "common/supervise/supervisor.h"
 #include "common/telemetry/metric_names.h"

@@ -215,6 +215,10 @@ absl::Status TrainRun::StartWorkersWhenReachable() {
   }
   view_.Say(absl::StrCat("learner at ", address_, ", ", config_.rollout().workers(),
                          " rollout workers; logs in ", OutPath(metric::kLogFolder)));
+  const absl::StatusOr<std::string> page = ReadFile(OutPath(metric::kPageFile));
+  if (page.ok()) {
+    view_.Say(absl::StrCat("see it in a browser: ", absl::StripAsciiWhitespace(*page)));
+  }
   return absl::OkStatus();
 }
 

@@ -46,7 +46,10 @@ void AddOptions(CLI::App* app, LearnerArgs* args) {
                   "learner.interface)");
   app->add_option("--out", args->out, "folder of the run (default: run.out)");
   app->add_option("--http-listen", args->http_listen,
-                  "HOST:PORT for /metrics, /healthz, /readyz and status");
+                  "HOST:PORT for /metrics, /healthz and /readyz");
+  app->add_option("--page-listen", args->page_listen,
+                  "HOST:PORT for the page and /status (default: learner.page_listen, else the port "
+                  "of --http-listen where that is a loopback address, else 127.0.0.1:0)");
   app->add_option(
       "--address-file", args->address_file,
       "where to write the address for workers (default: `address` in the run's folder)");

@@ -180,6 +180,12 @@ absl::StatusOr<PromptItem> PromptMaker::Encode(Prompt prompt, uint64_t ordinal,
                                             ", at most ", max_prompt_tokens, " fit"));
 }
 
+std::string PromptMaker::Gold(uint64_t ordinal) const {
+  if (config_.data().sealed_labels()) return "";
+  const absl::StatusOr<Prompt> prompt = mixture_->At(ordinal);
+  return prompt.ok() ? prompt->answer : "";
+}
+
 absl::StatusOr<PromptItem> PromptMaker::Train(uint64_t ordinal) const {
   COHORT_ASSIGN_OR_RETURN(Prompt prompt, mixture_->At(ordinal));
   COHORT_ASSIGN_OR_RETURN(PromptItem item, Encode(std::move(prompt), ordinal, max_prompt_tokens_));

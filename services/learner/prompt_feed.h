@@ -30,6 +30,9 @@ class PromptMaker {
   // columns are those that a reward source names, and nothing else.
   absl::StatusOr<PromptItem> Train(uint64_t ordinal) const;
 
+  // The answer that a training prompt asks for; empty: it has none, or it is sealed.
+  std::string Gold(uint64_t ordinal) const;
+
   // The held-out prompts of one evaluation source, longer ones left out and counted.
   struct EvalSet {
     std::string name;

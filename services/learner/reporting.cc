@@ -161,6 +161,9 @@ nlohmann::json SampleJson(const StepLine& line, const Group& group, const Row& r
   sample["worker"] = group.worker;
   sample["version"] = group.start_version;
   sample["prompt"] = text(group.prompt, false);
+  if (line.gold_of) {
+    if (std::string gold = line.gold_of(group); !gold.empty()) sample["gold"] = std::move(gold);
+  }
   const std::vector<int32_t> response = group.ResponseOf(row);
   sample["completion"] = text(response, false);
   sample["tokens"] = response.size();
@@ -236,6 +239,8 @@ absl::StatusOr<std::unique_ptr<RunReporter>> RunReporter::Open(const v1::RunConf
       reporter->alerts_,
       AlertLog::Open(absl::StrCat(out, "/", metric::kAlertsFile), &reporter->registry_));
   if (resumed_step > 0) reporter->run_metrics_.ResumedFrom(resumed_step);
+  reporter->view_.Load(absl::StrCat(out, "/", metric::kMetricsFile),
+                       absl::StrCat(out, "/", metric::kSamplesFile));
   if (config.log().tensorboard()) {
     COHORT_ASSIGN_OR_RETURN(
         reporter->tensorboard_,
@@ -281,6 +286,7 @@ void RunReporter::Keep(const char* file, const absl::Status& written) {
 void RunReporter::Step(const StepLine& line) {
   const MetricRow row = MakeRow(line);
   Keep("metrics", metrics_->Write(row));
+  view_.AddStep(row);
   if (tensorboard_ != nullptr) Keep("tensorboard", tensorboard_->Write(line.step, row));
   if (line.batch != nullptr) {
     WriteSamples(line);
@@ -315,6 +321,7 @@ void RunReporter::WriteSamples(const StepLine& line) {
     if (group.rows.empty()) continue;
     const size_t index = (static_cast<size_t>(line.step) + i / groups.size()) % group.rows.size();
     const nlohmann::json sample = SampleJson(line, group, group.rows[index], *tokenizer_, spec);
+    view_.AddSample(sample);
     Keep("samples", samples_->WriteLine(
                         sample.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@
 #include "common/telemetry/tensorboard_writer.h"
 #include "common/text/tokenizer.h"
 #include "services/learner/run_metrics.h"
+#include "services/learner/run_view.h"
 #include "services/learner/step_line.h"
 
 namespace cohort {
@@ -63,6 +65,7 @@ class RunReporter {
   AlertLog& alert_log() { return *alerts_; }
   std::vector<v1::Alert> alerts() const;  // newest first
   MetricRow last_row() const;
+  const RunView& view() const { return view_; }
 
  private:
   RunReporter(const v1::RunConfig& config, std::string out, const Tokenizer* tokenizer);
@@ -80,6 +83,7 @@ class RunReporter {
   std::unique_ptr<AlertLog> alerts_;
   std::unique_ptr<JsonlWriter> metrics_, samples_, history_;
   std::unique_ptr<TensorBoardWriter> tensorboard_;
+  RunView view_;
   bool whitening_warned_ = false;
   int64_t imbalance_ = 0;  // that CheckBalance saw last
   mutable absl::Mutex mu_;

@@ -216,6 +216,7 @@ absl::Status LearnerRun::OneStep() {
   line.sampled_tokens = totals_.sampled_tokens;
   line.version = step();
   line.weights_hash = serving_->weights_hash();
+  line.gold_of = [this](const Group& group) { return prompts_->Gold(group.ordinal); };
   absl::Status evaluated;
   if (EvaluationDue()) evaluated = Evaluate(&line.evaluation);
   timer_.Enter(metric::kPhaseOther);

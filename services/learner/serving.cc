@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
 #include "common/base/log.h"
@@ -45,32 +44,10 @@ WeightStore::Options StoreOptions(const v1::RunConfig& config) {
 
 }  // namespace
 
-void FillLedgers(const LedgerCounts& counts, v1::StatusReply* reply) {
-  auto& ordinals = *reply->mutable_ordinals();
-  ordinals["dispatched"] = static_cast<int64_t>(counts.dispatched);
-  ordinals["in_flight"] = static_cast<int64_t>(counts.in_flight);
-  ordinals["buffered"] = static_cast<int64_t>(counts.buffered);
-  ordinals["training"] = static_cast<int64_t>(counts.training);
-  ordinals["imbalance"] = counts.Imbalance();
-  for (size_t i = 0; i < counts.ended.size(); ++i) {
-    ordinals[std::string(OrdinalEndName(static_cast<OrdinalEnd>(i)))] =
-        static_cast<int64_t>(counts.ended[i]);
-  }
-  for (size_t i = 0; i < counts.deliveries.size(); ++i) {
-    (*reply->mutable_deliveries())[std::string(DeliveryName(static_cast<Delivery>(i)))] =
-        static_cast<int64_t>(counts.deliveries[i]);
-  }
-}
-
 LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
                                const PromptMaker* prompts, RunReporter* reporter, PhaseTimer* timer,
                                GroupLog* log)
-    : args_(args),
-      parts_(parts),
-      reporter_(reporter),
-      timer_(timer),
-      log_(log),
-      started_(absl::Now()) {
+    : args_(args), parts_(parts), reporter_(reporter), timer_(timer), log_(log) {
   const int64_t first_step = parts->resumed ? parts->resumed->step : 0;
   Dispatcher::Options dispatch = MakeDispatcherOptions(parts->config);
   dispatch.train = args.evaluate.empty();
@@ -87,7 +64,7 @@ LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
   options.security = parts->security;
   options.heartbeat = absl::Seconds(parts->config.rollout().heartbeat_seconds());
   options.credit_bytes = uint64_t(parts->config.rollout().credit_megabytes()) << 20;
-  options.fill_status = [this](v1::StatusReply* reply) { FillStatus(reply); };
+  options.fill_status = [this](v1::StatusReply* reply) { status_->Fill(reply); };
   session_ = std::make_unique<SessionService>(options, dispatcher_.get());
   WeightService::Options weights;
   weights.security = parts->security;
@@ -95,6 +72,13 @@ LearnerServing::LearnerServing(const LearnerArgs& args, LearnerParts* parts,
   files_ = std::make_unique<RunFilesService>(
       RunFilesService::Options{.model_sha256 = parts->model_hash, .security = parts->security},
       told);
+  status_ = std::make_unique<StatusBuilder>(StatusSources{.config = &parts_->config,
+                                                          .dispatcher = dispatcher_.get(),
+                                                          .session = session_.get(),
+                                                          .weights = weights_.get(),
+                                                          .store = store_.get(),
+                                                          .timer = timer,
+                                                          .reporter = reporter_});
 }
 
 LearnerServing::~LearnerServing() {
@@ -144,27 +128,27 @@ absl::Status LearnerServing::Start() {
   options.security = parts_->security;
   COHORT_ASSIGN_OR_RETURN(server_, ServerHost::Start(options));
 
-  if (parts_->http == nullptr) {
-    const std::string http =
-        args_.http_listen.empty() ? parts_->config.learner().http_listen() : args_.http_listen;
-    COHORT_ASSIGN_OR_RETURN(parts_->http, LearnerHttp::Start(http));
-  }
-  {
-    absl::MutexLock lock(&mu_);
-    http_address_ = parts_->http->address();
-  }
-  parts_->http->Show(Pages(), &reporter_->registry());
+  if (parts_->http == nullptr) COHORT_RETURN_IF_ERROR(StartHttp(args_, parts_));
+  status_->SetAddresses(parts_->http->address(), parts_->http->page_address());
+  parts_->http->Show(Shown(), &reporter_->registry());
   ticker_ = std::thread([this] {
     do {
       Tick();
     } while (!ended_.WaitForNotificationWithTimeout(kTick));
     Tick();  // how it ended
   });
+  // First, for whoever waits for the other one.
+  const std::string page = parts_->http->page_address();
+  if (!page.empty()) {
+    COHORT_RETURN_IF_ERROR(
+        WriteFileAtomic(parts_->OutPath(metric::kPageFile), absl::StrCat("http://", page, "/\n")));
+  }
   const std::string file =
       args_.address_file.empty() ? parts_->OutPath(metric::kAddressFile) : args_.address_file;
   COHORT_LOG(INFO) << "listening on " << server_->address() << ", http://"
-                   << parts_->http->address() << "; waiting for workers (cohort-rollout --learner "
-                   << server_->address() << SecretFlag() << ")";
+                   << parts_->http->address() << ", page http://" << page
+                   << "/; waiting for workers (cohort-rollout --learner " << server_->address()
+                   << SecretFlag() << ")";
   return WriteFileAtomic(file, server_->address() + "\n");
 }
 
@@ -177,20 +161,19 @@ std::string LearnerServing::SecretFlag() const {
   return by_secret ? absl::StrCat(" --secret-file ", file) : "";
 }
 
-HttpCallbacks LearnerServing::Pages() {
+LearnerShown LearnerServing::Shown() {
   dials_itself_ =
       std::make_unique<CachedCheck>([this] { return server_->DialSelf(kDialLimit); }, kCheckEvery);
   can_write_ = std::make_unique<CachedCheck>(
       [folder = parts_->out, bytes = WeightBytes()] { return CanWrite(folder, bytes); },
       kCheckEvery);
-  HttpCallbacks pages;
+  LearnerShown shown;
   // Housekeeping takes every lock that serving has, so that a thread that hangs with one of them
   // shows.
-  pages.healthy = [this] { return housekeeping_.Check(); };
-  pages.ready = [this] { return Ready(); };
-  pages.status_json = [this] { return StatusJson(); };
-  pages.status_html = [this] { return StatusPage(); };
-  return pages;
+  shown.healthy = [this] { return housekeeping_.Check(); };
+  shown.ready = [this] { return Ready(); };
+  shown.status = [this](v1::StatusReply* reply) { status_->Fill(reply); };
+  return shown;
 }
 
 absl::Status LearnerServing::Ready() {
@@ -226,7 +209,7 @@ void LearnerServing::Tick() {
   const LedgerCounts counts = dispatcher_->Counts();
   metrics.Phase(timer_);
   metrics.Ledger(counts);
-  metrics.Workers(Workers(), store_->newest());
+  metrics.Workers(status_->Workers(), store_->newest());
   metrics.Sessions(session_->counters());
   metrics.Weights(weights_->counters());
   reporter_->CheckBalance(counts);
@@ -234,69 +217,6 @@ void LearnerServing::Tick() {
   metrics.RankSilences(parts_->collective->Silences());
   // Without all ranks no batch can be trained on: whoever waits for one need not wait.
   if (!parts_->collective->Ended().ok()) dispatcher_->Close();
-}
-
-// With the version that each one has applied; heartbeats tell it later.
-std::vector<v1::WorkerStatus> LearnerServing::Workers() const {
-  std::vector<v1::WorkerStatus> workers = session_->Workers();
-  for (const FollowerStatus& follower : weights_->Followers()) {
-    for (v1::WorkerStatus& worker : workers) {
-      if (worker.worker_id() == follower.worker_id) worker.set_held_version(follower.version);
-    }
-  }
-  return workers;
-}
-
-void LearnerServing::Progress(int64_t step, double seconds_per_step) {
-  absl::MutexLock lock(&mu_);
-  step_ = step;
-  seconds_per_step_ = seconds_per_step;
-}
-
-void LearnerServing::FillStatus(v1::StatusReply* reply) const {
-  const v1::RunConfig& config = parts_->config;
-  reply->set_run(config.run().name());
-  reply->set_steps(config.run().steps());
-  reply->set_weight_version(store_->newest());
-  reply->set_phase(timer_->phase());
-  reply->set_seconds_in_phase(timer_->seconds_in_phase());
-  reply->set_seconds_running(absl::ToDoubleSeconds(absl::Now() - started_));
-  {
-    absl::MutexLock lock(&mu_);
-    reply->set_step(step_);
-    reply->set_seconds_left(seconds_per_step_ < 0
-                                ? -1
-                                : seconds_per_step_ *
-                                      static_cast<double>(config.run().steps() - step_));
-    reply->set_http_address(http_address_);
-  }
-  FillLedgers(dispatcher_->Counts(), reply);
-  const MetricRow row = reporter_->last_row();
-  for (const auto& [key, value] : row.values()) {
-    if (const double* number = std::get_if<double>(&value)) {
-      (*reply->mutable_metrics())[key] = *number;
-    } else if (const int64_t* integer = std::get_if<int64_t>(&value)) {
-      (*reply->mutable_metrics())[key] = static_cast<double>(*integer);
-    }
-  }
-}
-
-std::string LearnerServing::StatusJson() const {
-  v1::StatusReply reply;
-  FillStatus(&reply);
-  for (const v1::WorkerStatus& worker : session_->Workers()) *reply.add_workers() = worker;
-  return MessageToJson(reply);
-}
-
-std::string LearnerServing::StatusPage() const {
-  const std::string text =
-      absl::StrReplaceAll(nlohmann::json::parse(StatusJson(), nullptr, false).dump(2),
-                          {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}});
-  return absl::StrCat(
-      "<!doctype html><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"2\">"
-      "<title>Cohort</title><h1>Cohort learner</h1><p><a href=\"/metrics\">metrics</a> "
-      "<a href=\"/status\">status as JSON</a></p><pre>",
-      text, "</pre>\n");
 }
 
 void LearnerServing::Stop(LearnerEnd end, const std::string& reason, absl::Duration limit) {

@@ -7,9 +7,7 @@
 #include <thread>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "common/concurrency/watchdog.h"
 #include "common/dispatch/dispatcher.h"
@@ -22,6 +20,7 @@
 #include "services/learner/reporting.h"
 #include "services/learner/session_service.h"
 #include "services/learner/startup.h"
+#include "services/learner/status.h"
 #include "services/learner/weight_service.h"
 
 namespace cohort {
@@ -31,11 +30,6 @@ enum class LearnerEnd {
   kRunOver,    // complete or given up: they end, too
   kMayReturn,  // a learner that continues the run may follow: they wait for it
 };
-
-// What Status shows of the ledgers. The terms of the ordinals' one balance:
-// dispatched = in_flight + buffered + training + the terminal states + imbalance, which is always
-// 0.
-void FillLedgers(const LedgerCounts& counts, v1::StatusReply* reply);
 
 // Publish, PublishStep and Progress by the main thread; the rest as its parts say.
 class LearnerServing {
@@ -57,7 +51,9 @@ class LearnerServing {
   // none) and writes the address file.
   absl::Status Start();
   // What Status shows.
-  void Progress(int64_t step, double seconds_per_step);
+  void Progress(int64_t step, double seconds_per_step) {
+    status_->Progress(step, seconds_per_step);
+  }
   // Where the run is over, workers have `limit` to finish and say goodbye; then both ports close.
   // Idempotent.
   void Stop(LearnerEnd end, const std::string& reason, absl::Duration limit);
@@ -69,28 +65,24 @@ class LearnerServing {
  private:
   absl::Status Stage(int64_t version);
   void Announce();
-  void FillStatus(v1::StatusReply* reply) const;
-  std::string StatusJson() const;
-  std::string StatusPage() const;
   std::string SecretFlag() const;
-  HttpCallbacks Pages();
+  LearnerShown Shown();
   absl::Status Ready();
   int64_t WeightBytes() const;
   void CountRefusals();
   void Tick();
-  std::vector<v1::WorkerStatus> Workers() const;
 
   const LearnerArgs args_;
   LearnerParts* const parts_;
   RunReporter* const reporter_;
   PhaseTimer* const timer_;
   GroupLog* const log_;
-  const absl::Time started_;
   std::unique_ptr<Dispatcher> dispatcher_;
   std::unique_ptr<WeightStore> store_;
   std::unique_ptr<SessionService> session_;
   std::unique_ptr<WeightService> weights_;
   std::unique_ptr<RunFilesService> files_;
+  std::unique_ptr<StatusBuilder> status_;
   std::unique_ptr<ServerHost> server_;
   std::function<absl::Status()> ranks_;
   std::unique_ptr<CachedCheck> dials_itself_, can_write_;
@@ -98,10 +90,6 @@ class LearnerServing {
   bool stopped_ = false;
   absl::Notification ended_;
   std::thread ticker_;
-  mutable absl::Mutex mu_;
-  int64_t step_ ABSL_GUARDED_BY(mu_) = 0;
-  double seconds_per_step_ ABSL_GUARDED_BY(mu_) = -1;
-  std::string http_address_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace cohort

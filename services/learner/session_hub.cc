@@ -494,7 +494,6 @@ FleetSample SessionHub::TakeFleetSample() {
 
 void SessionHub::FillStatus(v1::StatusReply* reply) const {
   if (options_.fill_status) options_.fill_status(reply);
-  for (v1::WorkerStatus& status : Workers()) *reply->add_workers() = std::move(status);
 }
 
 }  // namespace cohort

@@ -75,7 +75,7 @@ class SessionService {
     int threads = 2;
     // Who may connect: rollouts; who may ask for the status: they, learners and commands.
     std::shared_ptr<const Security> security = nullptr;
-    // Fills everything of a StatusReply but `workers`. Called on a gRPC thread; must not block.
+    // Makes the answer to Status. Called on a gRPC thread; must not block.
     std::function<void(v1::StatusReply*)> fill_status = nullptr;
   };
 

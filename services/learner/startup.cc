@@ -60,15 +60,6 @@ absl::Status OpenFolder(const LearnerArgs& args, LearnerParts* parts) {
 
 // Early, so that who probes the process does not take a long start for its end. Rank 0 always has
 // the port; another rank where it is asked for, as the first of its host.
-absl::Status StartHttp(const LearnerArgs& args, LearnerParts* parts) {
-  if (args.rank != 0 && args.http_listen.empty()) return absl::OkStatus();
-  COHORT_ASSIGN_OR_RETURN(
-      parts->http,
-      LearnerHttp::Start(args.http_listen.empty() ? parts->config.learner().http_listen()
-                                                  : args.http_listen));
-  parts->http->WaitFor("loading the model");
-  return absl::OkStatus();
-}
 
 void WaitFor(const LearnerParts& parts, const std::string& what) {
   if (parts.http != nullptr) parts.http->WaitFor(what);
@@ -232,6 +223,17 @@ absl::Status MakeTrainer(const LearnerArgs& args, std::function<bool()> cancelle
 }
 
 }  // namespace
+
+absl::Status StartHttp(const LearnerArgs& args, LearnerParts* parts) {
+  if (args.rank != 0 && args.http_listen.empty()) return absl::OkStatus();
+  const v1::LearnerSection& learner = parts->config.learner();
+  const std::string listen = args.http_listen.empty() ? learner.http_listen() : args.http_listen;
+  const std::string page =
+      PageListen(listen, args.page_listen.empty() ? learner.page_listen() : args.page_listen);
+  COHORT_ASSIGN_OR_RETURN(parts->http, LearnerHttp::Start(listen, args.rank == 0 ? page : ""));
+  parts->http->WaitFor("loading the model");
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::unique_ptr<LearnerParts>> StartEvaluation(const LearnerArgs& args) {
   auto parts = std::make_unique<LearnerParts>();

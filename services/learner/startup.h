@@ -25,6 +25,7 @@ struct LearnerArgs {
   std::vector<std::string> overrides;  // --set
   std::string listen;                  // empty: learner.listen
   std::string http_listen;             // empty: learner.http_listen at rank 0, none at others
+  std::string page_listen;             // empty: learner.page_listen, which see; rank 0 alone
   int rank = 0;
   int world = 1;
   std::string store;         // HOST:PORT where ranks meet; not needed by one rank
@@ -58,6 +59,9 @@ struct LearnerParts {
 
   std::string OutPath(const std::string& name) const { return out + "/" + name; }
 };
+
+// The HTTP ports of this rank into `parts`; none where it has none.
+absl::Status StartHttp(const LearnerArgs& args, LearnerParts* parts);
 
 // Configuration, tokenizer and model of an evaluation, and nothing that trains.
 absl::StatusOr<std::unique_ptr<LearnerParts>> StartEvaluation(const LearnerArgs& args);

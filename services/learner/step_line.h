@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -25,6 +26,8 @@ struct StepLine {
   int64_t version = 0;
   std::string weights_hash;
   std::vector<EvalResult> evaluation;
+  // The answer that the prompt of a group asks for; "": not known here. May be empty.
+  std::function<std::string(const Group& group)> gold_of;
 };
 
 }  // namespace cohort

@@ -34,7 +34,10 @@ class LearnerTest : public testing::Test {
     options.semantic = kSemantic;
     options.resolved_config = R"({"run": {"steps": 3}})";
     if (options.fill_status == nullptr) {
-      options.fill_status = [](v1::StatusReply* reply) { reply->set_step(7); };
+      options.fill_status = [this](v1::StatusReply* reply) {
+        reply->set_step(7);
+        for (v1::WorkerStatus& worker : service_->Workers()) *reply->add_workers() = worker;
+      };
     }
     dispatcher_ = std::make_unique<Dispatcher>(
         Dispatcher::Options{.run_seed = 1, .groups_per_step = 4, .max_staleness = 0}, TestPrompt,

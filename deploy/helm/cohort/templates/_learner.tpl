@@ -50,6 +50,7 @@ spec:
     - --resume=auto
     - --listen=0.0.0.0:7000
     - --http-listen=0.0.0.0:9090
+    - --page-listen=127.0.0.1:9091
     - --store={{ include "cohort.learnerHost" $root }}:7001
     - --pods={{ int $learner.pods }}
     - --ranks-per-pod={{ int $learner.ranksPerPod }}
