@@ -75,7 +75,7 @@ inline constexpr char kGroupsFile[] = "groups.jsonl";  // how each trained promp
 inline constexpr char kSummaryFile[] = "summary.json";
 inline constexpr char kAlertsFile[] = "alerts.jsonl";  // ALERT lines, as they were raised
 inline constexpr char kAddressFile[] =
-    "address";  // HOST:PORT of the learner's gRPC, atomically written
+    "address";                               // HOST:PORT of the learner's gRPC, atomically written
 inline constexpr char kPageFile[] = "page";  // URL of the learner's page
 inline constexpr char kSecretFile[] = "secret";  // joins the run's processes on one machine
 inline constexpr char kTensorBoardFolder[] = "tensorboard";
