@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 
@@ -27,11 +28,6 @@ constexpr absl::Duration kSayEvery = absl::Seconds(5);
 constexpr absl::Duration kLostAfter = absl::Seconds(2);
 // The rank's earlier process may be about to die, and rank 0 about to make the run's secret.
 constexpr absl::Duration kJustStarted = absl::Seconds(10);
-
-std::string HostName() {
-  char name[256] = {};
-  return gethostname(name, sizeof(name) - 1) == 0 ? name : "?";
-}
 
 std::string Seconds(absl::Duration duration) {
   return absl::StrCat(absl::ToInt64Seconds(duration), " s");
@@ -88,7 +84,7 @@ absl::Status RankSession::Join(absl::Time deadline) {
   request.set_rank(options_.rank);
   request.set_world(options_.world);
   request.set_run_hash(options_.run_hash);
-  request.set_host(HostName());
+  request.set_host(ThisHost());
   request.set_pid(static_cast<uint32_t>(getpid()));
   std::random_device random;
   request.set_process(uint64_t{random()} << 32 | random());

@@ -1,7 +1,5 @@
 #include "common/rank_store/rank_store_host.h"
 
-#include <arpa/inet.h>
-
 #include <atomic>
 #include <utility>
 
@@ -19,12 +17,6 @@ constexpr absl::Duration kTick = absl::Milliseconds(100);
 constexpr absl::Duration kGoodbye = absl::Seconds(3);
 constexpr absl::Duration kListenAgain = absl::Seconds(1);
 constexpr absl::Duration kSayEvery = absl::Seconds(5);
-
-bool IsNumeric(const std::string& host) {
-  in6_addr address;
-  return inet_pton(AF_INET, host.c_str(), &address) == 1 ||
-         inet_pton(AF_INET6, host.c_str(), &address) == 1;
-}
 
 // An answer that comes later, perhaps from another thread. Deletes itself.
 class LateAnswer final : public grpc::ServerUnaryReactor {
@@ -166,7 +158,7 @@ absl::Status RankStoreHost::Listen(const Options& options) {
       server_ = *std::move(started);
       return absl::OkStatus();
     }
-    const bool later = !IsNumeric(where.host) && absl::IsInvalidArgument(started.status());
+    const bool later = !IsIpAddress(where.host) && absl::IsInvalidArgument(started.status());
     if (!later || absl::Now() + kListenAgain > deadline) return started.status();
     if (absl::Now() >= say) {
       COHORT_LOG(INFO) << "the ranks' store tries again: " << started.status().message();

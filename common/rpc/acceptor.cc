@@ -1,7 +1,6 @@
 #include "common/rpc/acceptor.h"
 
 #include <fcntl.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -25,7 +24,6 @@
 namespace cohort {
 namespace {
 
-constexpr int kBacklog = 1024;
 constexpr absl::Duration kPause = absl::Milliseconds(100);  // before the next try to accept
 // Of the descriptors, for checkpoints, logs and the HTTP port: a quarter, at most this many.
 constexpr int kMostKeptFree = 128;
@@ -40,74 +38,6 @@ int DescriptorLimit() {
 bool RunsShort(int descriptor) {
   const int limit = DescriptorLimit();
   return descriptor >= limit - std::min(kMostKeptFree, limit / 4);
-}
-
-absl::Status NotListening(const HostPort& where, const std::string& why, bool in_use) {
-  const std::string message = absl::StrCat(
-      "cannot listen on ", where.host, ":", where.port, ": ", why,
-      "; choose another address (port 0: any free one) or stop the process that holds it");
-  return in_use ? absl::AlreadyExistsError(message) : absl::InvalidArgumentError(message);
-}
-
-// A descriptor, or -1 with errno.
-int ListenOn(const sockaddr* address, socklen_t size) {
-  const int fd =
-      socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
-  if (fd < 0) return -1;
-  const int on = 1;
-  const int off = 0;
-  // Only past connections of this port may share it, no second server.
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  if (address->sa_family == AF_INET6) {
-    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-  }
-  if (bind(fd, address, size) == 0 && listen(fd, kBacklog) == 0) return fd;
-  const int error = errno;
-  close(fd);
-  errno = error;
-  return -1;
-}
-
-// Both families at once, where the system has the newer one.
-int ListenEverywhere(int port) {
-  sockaddr_in6 any{};
-  any.sin6_family = AF_INET6;
-  any.sin6_port = htons(static_cast<uint16_t>(port));
-  any.sin6_addr = in6addr_any;
-  return ListenOn(reinterpret_cast<const sockaddr*>(&any), sizeof(any));
-}
-
-absl::StatusOr<int> ListenAt(const HostPort& where) {
-  if (where.host == "0.0.0.0" || where.host == "::") {
-    if (const int fd = ListenEverywhere(where.port); fd >= 0) return fd;
-    if (errno == EADDRINUSE) return NotListening(where, std::strerror(EADDRINUSE), true);
-  }
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  const std::string port = absl::StrCat(where.port);
-  if (const int error = getaddrinfo(where.host.c_str(), port.c_str(), &hints, &found); error != 0) {
-    return NotListening(where, gai_strerror(error), false);
-  }
-  int fd = -1;
-  int error = EADDRNOTAVAIL;
-  for (const addrinfo* one = found; one != nullptr && fd < 0; one = one->ai_next) {
-    fd = ListenOn(one->ai_addr, one->ai_addrlen);
-    if (fd < 0) error = errno;
-  }
-  freeaddrinfo(found);
-  if (fd < 0) return NotListening(where, std::strerror(error), error == EADDRINUSE);
-  return fd;
-}
-
-int PortOf(int fd) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof(address);
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
-  return ntohs(address.ss_family == AF_INET6
-                   ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
-                   : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
 }
 
 int OpenSpare() { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
@@ -125,7 +55,7 @@ void RaiseDescriptorLimit() {
 }
 
 absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(const HostPort& where) {
-  const absl::StatusOr<int> listener = ListenAt(where);
+  const absl::StatusOr<int> listener = ListenOn(where);
   if (!listener.ok()) return listener.status();
   const int wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (wake < 0) {

@@ -2,13 +2,10 @@
 
 #include <arpa/inet.h>
 #include <microhttpd.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -20,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
-#include "common/base/file.h"
+#include "common/base/exit_code.h"
 #include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -81,56 +78,17 @@ HttpAnswer AnswerOf(const std::function<absl::Status()>& check) {
           status.ok() ? "ok\n" : absl::StrCat(status.message(), "\n")};
 }
 
-// A socket that listens on this address, or -errno.
-int ListenOn(const addrinfo& address) {
-  // Without SO_REUSEPORT: with it two processes would share one port unnoticed.
-  const int fd = socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -errno;
-  const int yes = 1;
-  if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) == 0 &&
-      bind(fd, address.ai_addr, address.ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0) {
-    return fd;
-  }
-  const int error = errno;
-  close(fd);
-  return -error;
-}
-
-// On the first of the host's addresses that can be had; `listen` is for the message.
+// Malformed is malformed at every start; anything else may pass.
 absl::StatusOr<int> Listen(const std::string& listen) {
   const absl::StatusOr<HostPort> where = ParseHostPort(listen);
   if (!where.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("HTTP address: ", where.status().message()));
+    return BadSetup(
+        absl::InvalidArgumentError(absl::StrCat("--http-listen: ", where.status().message())));
   }
-  const std::string what = absl::StrCat("HTTP server cannot listen on ", listen);
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  const std::string port = absl::StrCat(where->port);
-  if (const int error = getaddrinfo(where->host.c_str(), port.c_str(), &hints, &found);
-      error != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(what, ": ", gai_strerror(error)));
-  }
-  int fd = -EADDRNOTAVAIL;
-  for (const addrinfo* address = found; address != nullptr && fd < 0; address = address->ai_next) {
-    fd = ListenOn(*address);
-  }
-  freeaddrinfo(found);
-  if (fd >= 0) return fd;
-  const absl::Status why = ErrnoStatus(-fd, what);
-  return absl::Status(why.code(), absl::StrCat(why.message(),
-                                               "; choose another port or address "
-                                               "(port 0: any free one)"));
-}
-
-int PortOf(int fd) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof(address);
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
-  return ntohs(address.ss_family == AF_INET6
-                   ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
-                   : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
+  absl::StatusOr<int> listener = ListenOn(*where);
+  if (listener.ok()) return listener;
+  return absl::Status(listener.status().code(),
+                      absl::StrCat("HTTP server: ", listener.status().message()));
 }
 
 using ResponsePtr = std::unique_ptr<MHD_Response, decltype(&MHD_destroy_response)>;

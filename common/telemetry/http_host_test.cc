@@ -59,13 +59,28 @@ TEST(HttpHostTest, ServesMetricsHealthReadinessAndStatus) {
   EXPECT_EQ(client.Get("/nothing")->status, 404);
 }
 
+TEST(HttpHostTest, ServesEveryAddressOfBothFamilies) {
+  MetricRegistry registry;
+  COHORT_ASSERT_OK_AND_ASSIGN(auto host, HttpHost::Start("0.0.0.0:0", &registry));
+  const int port = ParseHostPort(host->address())->port;
+  std::vector<std::string> hosts = {"127.0.0.1"};
+  if (HttpHost::Start("[::1]:0", &registry).ok()) hosts.push_back("::1");  // the system has it
+  for (const std::string& address : hosts) {
+    httplib::Client client(address, port);
+    client.set_read_timeout(10);
+    const auto health = client.Get("/healthz");
+    ASSERT_TRUE(health) << address;
+    EXPECT_EQ(health->status, 200) << address;
+  }
+}
+
 TEST(HttpHostTest, APortInUseIsOneClearError) {
   MetricRegistry registry;
   COHORT_ASSERT_OK_AND_ASSIGN(auto host, HttpHost::Start("127.0.0.1:0", &registry));
   const auto second = HttpHost::Start(host->address(), &registry);
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(std::string(second.status().message()),
-              AllOf(HasSubstr(host->address()), HasSubstr("choose another port")));
+              AllOf(HasSubstr(host->address()), HasSubstr("choose another address")));
 }
 
 TEST(HttpHostTest, BadAddressesAreRefused) {

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "common/base/exit_code.h"
 #include "common/base/hash.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/config/algorithm.h"
@@ -39,12 +40,6 @@ constexpr absl::Duration kPoll = absl::Milliseconds(200);
 constexpr absl::Duration kGoodbye = absl::Seconds(3);
 constexpr absl::Duration kLastScrapes = absl::Seconds(90);
 constexpr char kAuto[] = "auto";  // of model.dtype
-
-std::string HostName() {
-  char name[256] = "";
-  gethostname(name, sizeof(name) - 1);
-  return name;
-}
 
 // The parts in the order of their dependence; destroyed in reverse.
 class Worker {
@@ -178,7 +173,7 @@ absl::Status Worker::MakeSecurity(const v1::RunConfig& own) {
 }
 
 absl::Status Worker::Prepare(const std::string& dtype) {
-  worker_id_ = args_.worker_id.empty() ? absl::StrCat(HostName(), "-", getpid()) : args_.worker_id;
+  worker_id_ = args_.worker_id.empty() ? absl::StrCat(ThisHost(), "-", getpid()) : args_.worker_id;
   SetLogRole(worker_id_);
   COHORT_RETURN_IF_ERROR(StartHttp());  // answers while the learner is waited for
   COHORT_RETURN_IF_ERROR(BadInput(FindRun()));
@@ -256,7 +251,7 @@ void Worker::Connect(const FieldMap& semantic) {
   options.worker_id = worker_id_;
   options.semantic = semantic;
   options.max_rows = static_cast<uint32_t>(config_.rollout().max_batch_rows());
-  options.host = HostName();
+  options.host = ThisHost();
   options.pid = static_cast<uint32_t>(getpid());
   options.http_address = http_->address();
   options.connect_limit = absl::Seconds(config_.rollout().connect_seconds());
