@@ -8,6 +8,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <system_error>
 
@@ -32,6 +33,29 @@ class FileDescriptor {
  private:
   int fd_;
 };
+
+absl::StatusOr<std::string> ReadToEnd(int fd, const std::string& path, size_t max_bytes) {
+  std::string content;
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t count = ::read(fd, buffer, sizeof(buffer));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return ErrnoStatus(errno, absl::StrCat("cannot read ", path));
+    if (count == 0) return content;
+    content.append(buffer, static_cast<size_t>(count));
+    if (content.size() > max_bytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": expected at most ", max_bytes, " bytes, found more"));
+    }
+  }
+}
+
+const char* KindOf(mode_t mode) {
+  if (S_ISDIR(mode)) return "folder";
+  if (S_ISFIFO(mode)) return "pipe";
+  if (S_ISSOCK(mode)) return "socket";
+  return "device";
+}
 
 }  // namespace
 
@@ -60,15 +84,20 @@ absl::Status ErrnoStatus(int error, absl::string_view what) {
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot open ", path));
-  std::string content;
-  char buffer[1 << 16];
-  for (;;) {
-    const ssize_t count = ::read(fd.get(), buffer, sizeof(buffer));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return ErrnoStatus(errno, absl::StrCat("cannot read ", path));
-    if (count == 0) return content;
-    content.append(buffer, static_cast<size_t>(count));
+  return ReadToEnd(fd.get(), path, std::numeric_limits<size_t>::max());
+}
+
+absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_bytes) {
+  // Opening a pipe waits for its writer otherwise.
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) return ErrnoStatus(errno, absl::StrCat("cannot open ", path));
+  struct stat info{};
+  if (::fstat(fd.get(), &info) != 0) return ErrnoStatus(errno, absl::StrCat("cannot read ", path));
+  if (!S_ISREG(info.st_mode)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": expected a regular file, found a ", KindOf(info.st_mode)));
   }
+  return ReadToEnd(fd.get(), path, max_bytes);
 }
 
 absl::Status SyncFile(const std::string& path) {

@@ -12,6 +12,10 @@ namespace cohort {
 // NotFound when the file is missing, the errno's code otherwise.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
+// As ReadFile, of a regular file (or a link to one) of at most `max_bytes`. InvalidArgument for
+// anything else, at once: a device or a pipe may never end.
+absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_bytes);
+
 // Writes to `path`.tmp, syncs it, renames it over `path` and syncs the folder: a reader or a crash
 // sees the old content or the new one, never a part. ResourceExhausted when the disk is full.
 absl::Status WriteFileAtomic(const std::string& path, absl::string_view content);

@@ -1,6 +1,7 @@
 #include "common/base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 
@@ -24,6 +25,20 @@ TEST(FileTest, WritesAndReadsBack) {
 TEST(FileTest, NamesTheMissingFile) {
   EXPECT_THAT(ReadFile("/nonexistent/file"),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nonexistent/file")));
+}
+
+TEST(FileTest, ARegularFileIsNoPipeNoDeviceAndNotTooLarge) {
+  TemporaryFolder folder;
+  const std::string path = folder.path() + "/f";
+  COHORT_ASSERT_OK(WriteFileAtomic(path, "12345"));
+  std::filesystem::create_symlink(path, folder.path() + "/link");
+  EXPECT_EQ(ReadRegularFile(folder.path() + "/link", 5).value_or(""), "12345");
+  EXPECT_THAT(ReadRegularFile(path, 4),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 4 bytes")));
+  ASSERT_EQ(mkfifo((folder.path() + "/pipe").c_str(), 0600), 0);
+  EXPECT_THAT(ReadRegularFile(folder.path() + "/pipe", 5).status().message(), HasSubstr("pipe"));
+  EXPECT_THAT(ReadRegularFile("/dev/zero", 5).status().message(), HasSubstr("device"));
+  EXPECT_THAT(ReadRegularFile(folder.path(), 5).status().message(), HasSubstr("folder"));
 }
 
 TEST(FileTest, ReportsAFullDisk) {

@@ -19,6 +19,8 @@
 namespace cohort {
 namespace {
 
+constexpr size_t kMaxPemBytes = size_t{1} << 20;
+
 template <auto Free>
 struct Freed {
   template <typename T>
@@ -41,7 +43,7 @@ absl::Status Bad(absl::string_view what, const std::string& path, absl::string_v
 }
 
 absl::StatusOr<std::string> Read(absl::string_view what, const std::string& path) {
-  absl::StatusOr<std::string> content = ReadFile(path);
+  absl::StatusOr<std::string> content = ReadRegularFile(path, kMaxPemBytes);
   if (!content.ok()) return Bad(what, path, content.status().message());
   return content;
 }

@@ -4,14 +4,20 @@
 #include <grpc/support/log.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/channel_arguments.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <mutex>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/refusals.h"
@@ -80,6 +86,45 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), Arguments());
 }
 
+namespace {
+
+// Whether something takes connections there, although it does not answer. Only for numeric
+// addresses: looking a name up may take longer than a stop may wait.
+bool SomethingListens(const std::string& address) {
+  const absl::StatusOr<HostPort> where = ParseHostPort(address);
+  if (!where.ok()) return false;
+  const std::string host = where->host == "localhost" ? "127.0.0.1" : where->host;
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST;
+  addrinfo* found = nullptr;
+  const std::string port = absl::StrCat(where->port);
+  if (getaddrinfo(host.c_str(), port.c_str(), &hints, &found) != 0) return false;
+  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  bool connected = fd >= 0 && connect(fd, found->ai_addr, found->ai_addrlen) == 0;
+  if (fd >= 0 && !connected && errno == EINPROGRESS) {
+    pollfd waited{fd, POLLOUT, 0};
+    int error = 0;
+    socklen_t size = sizeof(error);
+    connected = poll(&waited, 1, static_cast<int>(absl::ToInt64Milliseconds(kSlice))) == 1 &&
+                getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error == 0;
+  }
+  freeaddrinfo(found);
+  if (fd >= 0) close(fd);
+  return connected;
+}
+
+// Why `peer` may not be reached, as far as this side can tell.
+std::string WhyNot(const std::string& peer, const std::string& address, absl::Time start) {
+  const std::string refusal = LastRefusalSince(start);
+  if (!refusal.empty() || !SomethingListens(address)) return refusal;
+  return absl::StrCat("; a program listens there and does not answer as a ", peer,
+                      " does: perhaps one side has certificates and the other has none (--tls-ca, "
+                      "--tls-cert, --tls-key)");
+}
+
+}  // namespace
+
 absl::Status WaitForPeer(const std::function<std::shared_ptr<grpc::Channel>()>& channel,
                          const std::string& peer, const std::string& address, absl::Time deadline,
                          const StopToken& stop) {
@@ -92,11 +137,11 @@ absl::Status WaitForPeer(const std::function<std::shared_ptr<grpc::Channel>()>& 
     if (absl::Now() >= deadline) {
       return absl::DeadlineExceededError(
           absl::StrCat("no ", peer, " at ", address, " after ", absl::ToInt64Seconds(waited),
-                       " s: start it or correct the address", LastRefusalSince(start)));
+                       " s: start it or correct the address", WhyNot(peer, address, start)));
     }
     if (waited >= notice) {
       COHORT_LOG(INFO) << "waiting for " << peer << " at " << address << " for "
-                       << absl::ToInt64Seconds(waited) << " s" << LastRefusalSince(start);
+                       << absl::ToInt64Seconds(waited) << " s" << WhyNot(peer, address, start);
       notice = std::min(notice * 2, notice + absl::Seconds(30));
     }
   }

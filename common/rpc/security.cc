@@ -1,6 +1,5 @@
 #include "common/rpc/security.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
@@ -23,6 +22,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -41,6 +41,7 @@ constexpr absl::string_view kRolePrefix = "urn:cohort:role:";
 constexpr char kSecretKey[] = "cohort-secret";
 constexpr size_t kSecretBytes = 32;
 constexpr size_t kShortestSecret = 32;
+constexpr size_t kMaxSecretBytes = 4096;
 // A warning comes so long before the end, or in the last fifth of a short life.
 constexpr absl::Duration kWarnBeforeExpiry = absl::Hours(48);
 
@@ -110,9 +111,15 @@ class CertificateStore {
     return current_;
   }
   uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
+  uint64_t readings() const { return readings_.load(std::memory_order_acquire); }
 
  private:
   void Reload() {
+    TakeWhatIsThere();
+    readings_.fetch_add(1, std::memory_order_release);
+  }
+
+  void TakeWhatIsThere() {
     const std::shared_ptr<const Certificates> before = current();
     WarnOfExpiry(*before);
     const absl::StatusOr<Certificates> read = ReadChecked(options_);
@@ -156,6 +163,7 @@ class CertificateStore {
   mutable absl::Mutex mu_;
   std::shared_ptr<const Certificates> current_ ABSL_GUARDED_BY(mu_);
   std::atomic<uint64_t> generation_{1};
+  std::atomic<uint64_t> readings_{0};
   // Of the ticker's thread alone.
   std::string complaint_;
   bool said_ = false;
@@ -217,15 +225,9 @@ bool MatchesName(absl::string_view pattern, absl::string_view host) {
          absl::EqualsIgnoreCase(pattern.substr(1), host.substr(dot));  // the star: one label
 }
 
-bool IsIpAddress(const std::string& host) {
-  in6_addr address{};
-  return inet_pton(AF_INET, host.c_str(), &address) == 1 ||
-         inet_pton(AF_INET6, host.c_str(), &address) == 1;
-}
-
 std::string HostOf(absl::string_view target) {
   const absl::StatusOr<HostPort> parsed = ParseHostPort(target);
-  if (parsed.ok() && !IsIpAddress(std::string(target))) return parsed->host;
+  if (parsed.ok() && !IsIpAddress(target)) return parsed->host;
   return std::string(target);
 }
 
@@ -340,6 +342,9 @@ absl::Time Security::expires() const {
   return tls() ? impl_->store->current()->expires : absl::InfiniteFuture();
 }
 uint64_t Security::generation() const { return tls() ? impl_->store->generation() : 0; }
+uint64_t Security::readings() const {
+  return impl_->store == nullptr ? 0 : impl_->store->readings();
+}
 
 // ---- server ----
 
@@ -464,6 +469,14 @@ absl::Status WriteAll(const std::string& path, absl::string_view text) {
   return absl::OkStatus();
 }
 
+absl::Status CheckOwn(const std::string& path, const struct stat& info) {
+  if (info.st_uid == geteuid() && (info.st_mode & 077) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "secret file %s: expected one of user %d that nobody else may read (mode 0600), found user "
+      "%d, mode %04o: its secret may be known. Remove it, and a new one is made",
+      path, geteuid(), info.st_uid, info.st_mode & 07777));
+}
+
 }  // namespace
 
 std::string RandomBytes(size_t count) {
@@ -475,7 +488,7 @@ std::string RandomBytes(size_t count) {
 }
 
 absl::StatusOr<std::string> ReadSecretFile(const std::string& path) {
-  COHORT_ASSIGN_OR_RETURN(const std::string content, ReadFile(path));
+  COHORT_ASSIGN_OR_RETURN(const std::string content, ReadRegularFile(path, kMaxSecretBytes));
   const std::string secret(absl::StripAsciiWhitespace(content));
   const bool printable = std::all_of(secret.begin(), secret.end(), absl::ascii_isgraph);
   if (printable && secret.size() >= kShortestSecret) return secret;
@@ -485,7 +498,11 @@ absl::StatusOr<std::string> ReadSecretFile(const std::string& path) {
 }
 
 absl::StatusOr<std::string> EnsureSecretFile(const std::string& path) {
-  if (access(path.c_str(), F_OK) == 0) return ReadSecretFile(path);
+  struct stat info{};
+  if (stat(path.c_str(), &info) == 0) {
+    COHORT_RETURN_IF_ERROR(CheckOwn(path, info));
+    return ReadSecretFile(path);
+  }
   const std::string secret = absl::BytesToHexString(RandomBytes(kSecretBytes));
   // Written beside and linked: another process that starts at the same time sees all of it or none.
   const std::string beside =

@@ -64,6 +64,8 @@ class Security {
   // Grows when other files came into force: channels of before keep the certificate that they began
   // with, so that a client makes a new one.
   uint64_t generation() const;
+  // How often the files were read again so far, whatever came of it.
+  uint64_t readings() const;
 
   // ---- as a server ----
   // InvalidArgument: plaintext beyond loopback without `insecure`.
@@ -97,9 +99,10 @@ absl::Status AuthorizeCall(const Security* security, const grpc::ServerContextBa
 std::string RandomBytes(size_t count);
 
 // The secret of a run on one machine: 64 hexadecimal digits in `path`, mode 0600. Made by whoever
-// comes first, complete from its first moment, and kept.
+// comes first, complete from its first moment, and kept. InvalidArgument for one that is there and
+// that another user owns or may read: it may be known.
 absl::StatusOr<std::string> EnsureSecretFile(const std::string& path);
-// InvalidArgument unless it is one line of 32 characters or more.
+// InvalidArgument unless it is a regular file of one line of 32 characters or more.
 absl::StatusOr<std::string> ReadSecretFile(const std::string& path);
 
 }  // namespace cohort

@@ -1,8 +1,12 @@
 #include "common/rpc/security_flags.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "cohort/v1/config.pb.h"
 #include "common/base/status_macros.h"
 #include "common/rpc/security.h"
@@ -24,6 +28,12 @@ SecurityOptions Merge(const SecurityFlags& flags, const v1::TlsSection& section,
   if (options.files.cert.empty()) options.files.cert = section.cert_file();
   if (options.files.key.empty()) options.files.key = section.key_file();
   return options;
+}
+
+// CLI11 takes any number and many words for yes: too generous for a switch that ends encryption.
+std::string OneOrZero(const std::string& value) {
+  if (value == "1" || value == "0") return "";
+  return absl::StrCat("expected 1 or 0 (also in COHORT_INSECURE), found '", value, "'");
 }
 
 bool LivesByASecret(const SecurityOptions& options) {
@@ -48,8 +58,9 @@ void AddSecurityFlags(CLI::App* app, SecurityFlags* flags) {
       ->envname("COHORT_TLS_KEY")
       ->type_name("FILE")
       ->group(group);
-  app->add_flag("--insecure", flags->insecure, "plaintext beyond loopback addresses")
+  app->add_flag("--insecure{1}", flags->insecure, "plaintext beyond loopback addresses")
       ->envname("COHORT_INSECURE")
+      ->check(OneOrZero)
       ->group(group);
   app->add_option("--secret-file", flags->secret_file,
                   "the run's secret, for processes of one machine (default: `secret` in the run's "
@@ -77,6 +88,13 @@ absl::StatusOr<std::shared_ptr<const Security>> MakeClientSecurity(
     const std::vector<std::string>& secrets) {
   SecurityOptions options = Merge(flags, section, std::move(roles));
   if (!flags.secret_file.empty()) {
+    // Whoever serves may make it later; one that is there must be good.
+    if (access(flags.secret_file.c_str(), F_OK) == 0 || errno != ENOENT) {
+      const absl::Status good = ReadSecretFile(flags.secret_file).status();
+      if (!good.ok()) {
+        return absl::Status(good.code(), absl::StrCat("--secret-file: ", good.message()));
+      }
+    }
     options.secret_files = {flags.secret_file};
   } else if (LivesByASecret(options)) {
     options.secret_files = secrets;

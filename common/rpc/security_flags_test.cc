@@ -73,6 +73,11 @@ TEST(SecurityFlagsTest, InsecureIsOneOrZero) {
     const Variables variables(Variables::Values{{"COHORT_INSECURE", "0"}});
     EXPECT_FALSE(Parse({}).insecure);
   }
+  for (const char* other : {"2", "true", "yes", "-1"}) {
+    const Variables variables(Variables::Values{{"COHORT_INSECURE", other}});
+    EXPECT_THAT([] { Parse({}); }, testing::ThrowsMessage<CLI::ParseError>(
+                                       AllOf(HasSubstr("COHORT_INSECURE"), HasSubstr(other))));
+  }
   EXPECT_TRUE(Parse({"--insecure"}).insecure);
   EXPECT_FALSE(Parse({}).insecure);
 }
@@ -116,6 +121,20 @@ TEST(SecurityFlagsTest, ASecretFileThatIsNamedMustBeThereForTheServer) {
   flags.secret_file = "/nowhere/secret";
   EXPECT_THAT(MakeServerSecurity(flags, {}, Role::kLearner, "/elsewhere"),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere/secret")));
+}
+
+TEST(SecurityFlagsTest, ASecretFileThatIsThereMustBeGoodForTheClient) {
+  const TemporaryFolder folder;
+  SecurityFlags flags;
+  flags.secret_file = folder.path() + "/secret";
+  COHORT_EXPECT_OK(MakeClientSecurity(flags, {}, {Role::kRollout}, {}).status());  // may come yet
+  COHORT_ASSERT_OK(WriteFileAtomic(flags.secret_file, "short\n"));
+  EXPECT_THAT(MakeClientSecurity(flags, {}, {Role::kRollout}, {}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("--secret-file"), HasSubstr(flags.secret_file))));
+  flags.secret_file = folder.path() + "/secret/of/a/file";
+  EXPECT_THAT(MakeClientSecurity(flags, {}, {Role::kRollout}, {}).status().message(),
+              HasSubstr(flags.secret_file));
 }
 
 }  // namespace

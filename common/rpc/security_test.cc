@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <functional>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "cohort/v1/session.grpc.pb.h"
 #include "common/base/file.h"
@@ -153,6 +155,32 @@ TEST_F(SecurityTest, TheSecretFileIsTheUsersAloneAndStays) {
   EXPECT_EQ(again, secret);
 }
 
+TEST_F(SecurityTest, ASecretThatOthersMayKnowIsRefusedWithItsMode) {
+  COHORT_ASSERT_OK(EnsureSecretFile(Path("secret")).status());
+  for (const mode_t mode : {0644, 0640, 0604}) {
+    ASSERT_EQ(chmod(Path("secret").c_str(), mode), 0);
+    EXPECT_THAT(EnsureSecretFile(Path("secret")),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr(Path("secret")), HasSubstr(absl::StrFormat("%04o", mode)),
+                               HasSubstr("Remove it"))));
+  }
+  ASSERT_EQ(chmod(Path("secret").c_str(), 0400), 0);
+  COHORT_EXPECT_OK(EnsureSecretFile(Path("secret")).status());
+}
+
+TEST_F(SecurityTest, WhatIsNoRegularFileIsRefusedAtOnce) {
+  ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
+  CertificateFiles files = Learner();
+  for (const std::string& path : {Path("pipe"), std::string("/dev/zero"), folder_.path()}) {
+    files.cert = path;
+    EXPECT_THAT(Make(files, Role::kLearner),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr(path), HasSubstr("expected a regular file"))));
+    EXPECT_THAT(ReadSecretFile(path),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("expected a regular file")));
+  }
+}
+
 TEST_F(SecurityTest, ProcessesThatStartTogetherAgreeOnTheSecret) {
   std::vector<std::string> found(8);
   std::vector<std::thread> threads;
@@ -215,6 +243,20 @@ class CallTest : public SecurityTest {
   }
   std::shared_ptr<const Security> Client(Role role, const TestAuthority& authority) {
     return *Make(authority.Write(clients_.path(), role), role);
+  }
+  // Looks until it holds, for as long as a busy machine may need.
+  static bool Within(const std::function<bool()>& condition) {
+    const absl::Time deadline = absl::Now() + absl::Seconds(30);
+    while (!condition()) {
+      if (absl::Now() > deadline) return false;
+      absl::SleepFor(kReload);
+    }
+    return true;
+  }
+  // The server has read its files twice from now on: the first time may have begun before.
+  bool ReadAgain() const {
+    const uint64_t before = server_->readings();
+    return Within([&] { return server_->readings() >= before + 2; });
   }
   std::string Port() const { return host_->address().substr(host_->address().rfind(':')); }
 
@@ -320,7 +362,7 @@ TEST_F(CallTest, ARenewedCertificateServesNewConnectionsAndLeavesTheOldOnes) {
   const uint64_t before = server_->generation();
   const TestAuthority next;
   next.Write(folder_.path(), Role::kLearner);
-  while (server_->generation() == before) absl::SleepFor(kReload);
+  ASSERT_TRUE(Within([&] { return server_->generation() != before; }));
   COHORT_EXPECT_OK(CallOn(old_one, client));  // its connection lives
   EXPECT_THAT(Call(client), StatusIs(absl::StatusCode::kUnavailable, _));
   COHORT_EXPECT_OK(Call(Client(Role::kRollout, next)));
@@ -334,15 +376,15 @@ TEST_F(CallTest, AHalfWrittenRenewalLeavesTheOldCertificatesInForce) {
   const uint64_t before = server_->generation();
   authority_.Write(folder_.path(), Role::kLearner);
   COHORT_ASSERT_OK(WriteFileAtomic(files.key, old_key));  // the certificate is new, the key is not
-  absl::SleepFor(10 * kReload);
+  ASSERT_TRUE(ReadAgain());
   COHORT_EXPECT_OK(Call(client));
   std::remove(files.key.c_str());
-  absl::SleepFor(10 * kReload);
+  ASSERT_TRUE(ReadAgain());
   COHORT_EXPECT_OK(Call(client));
   EXPECT_LE(server_->generation(), before + 1);  // at most the pair between the two writes
   authority_.Write(folder_.path(), Role::kLearner);
   const uint64_t broken = server_->generation();
-  while (server_->generation() == broken) absl::SleepFor(kReload);
+  ASSERT_TRUE(Within([&] { return server_->generation() != broken; }));
   COHORT_EXPECT_OK(Call(client));
 }
 

@@ -51,6 +51,30 @@ TEST_F(SecurityProcess, TrainsOverTlsWithCertificatesOfTheScript) {
   EXPECT_THAT(learner->Log(), HasSubstr("refused (handshake)"));
 }
 
+TEST_F(SecurityProcess, AWorkerWithoutCertificatesIsToldWhatMayBeMissing) {
+  MakeCertificates();
+  WriteConfig(100000);
+  const auto learner = Learner(0, 1, Tls("learner"));
+  const auto worker = Worker({"--set", "rollout.connect_seconds=4"});
+  EXPECT_EQ(worker->Wait(absl::Seconds(60)), 1) << worker->Log();
+  EXPECT_THAT(worker->Log(),
+              AllOf(HasSubstr("waiting for learner at"),
+                    HasSubstr("one side has certificates and the other has none (--tls-ca")));
+}
+
+TEST_F(SecurityProcess, TheScriptForCertificatesRefusesInOneLine) {
+  for (const std::string wrong :
+       {"--days 99999999", "--days 0", "--dns a..b", "--dns -a", "--role chief"}) {
+    const std::string make = absl::StrCat(source_, "/scripts/dev-certs ", Path("refused"), " ",
+                                          wrong, " > ", Path("refused.log"), " 2>&1");
+    EXPECT_NE(std::system(make.c_str()), 0) << wrong;
+    const std::string flag = wrong.substr(0, wrong.find(' '));
+    EXPECT_THAT(ErrorLines(ReadFile(Path("refused.log")).value_or("")),
+                OneErrorLine("dev-certs", flag + ": expected "))
+        << wrong;
+  }
+}
+
 TEST_F(SecurityProcess, AWorkerOfAnotherAuthorityWaitsAndTheLearnerSaysWhy) {
   MakeCertificates();
   MakeCertificates("others");
