@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/exit_code.h"
 #include "common/base/file.h"
+#include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/telemetry/metric_names.h"
 
@@ -38,13 +39,17 @@ absl::StatusOr<bool> HoldsARun(const std::string& folder) {
   return false;
 }
 
-bool IsRunFolder(const std::string& folder) {
+// An empty one is what an interrupted copy leaves: it says nothing.
+bool HasConfig(const std::string& folder) {
   std::error_code error;
-  return fs::exists(absl::StrCat(folder, "/", metric::kConfigFile), error);
+  const auto size = fs::file_size(absl::StrCat(folder, "/", metric::kConfigFile), error);
+  return !error && size > 0;
 }
 
 absl::Status CheckThere(const std::string& folder) {
-  if (IsRunFolder(folder)) return absl::OkStatus();
+  if (HasConfig(folder)) return absl::OkStatus();  // it may have stopped before its first step
+  COHORT_ASSIGN_OR_RETURN(const bool present, HoldsARun(folder));
+  if (present) return absl::OkStatus();
   return BadSetup(absl::NotFoundError(absl::StrCat(
       "--resume: no run in ", folder,
       "; leave out --resume to start one there, or use --resume=auto, which starts or continues")));
@@ -82,6 +87,27 @@ absl::Status CheckSameTraining(const v1::RunConfig& before, const v1::RunConfig&
       absl::StrCat("--resume: the run in ", before.run().out(), " began with ",
                    old_fields.begin()->first, " = ", old_fields.begin()->second,
                    "; set it as in the run's config.yaml or start a new run with --out")));
+}
+
+// Compares a run that is continued with what it was, and keeps what it decided.
+absl::Status TakeOver(const std::string& folder, v1::RunConfig* run) {
+  const std::string path = absl::StrCat(folder, "/", metric::kConfigFile);
+  if (!HasConfig(folder)) {
+    COHORT_LOG(WARNING) << path << " is " << (access(path.c_str(), F_OK) == 0 ? "empty" : "missing")
+                        << ": what the run trains is compared with its newest checkpoint alone";
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<v1::RunConfig> before = LoadConfig(path);
+  if (!before.ok()) {
+    return BadInput(WithText(
+        before.status(),
+        absl::StrCat(std::string(before.status().message()),
+                     ". The run wrote this file: restore it, ",
+                     "or remove it to have its checkpoint's own record compared instead")));
+  }
+  // The learner wrote down what `auto` became: a resumed run keeps it.
+  if (run->model().dtype() == "auto") run->mutable_model()->set_dtype(before->model().dtype());
+  return CheckSameTraining(*before, *run);
 }
 
 }  // namespace
@@ -138,10 +164,7 @@ absl::StatusOr<RunLock> PrepareRunFolder(const v1::RunConfig& config, ResumeMode
   COHORT_RETURN_IF_ERROR(CheckPresence(folder, mode));
   v1::RunConfig run = config;
   if (mode == ResumeMode::kContinue || (mode == ResumeMode::kAuto && HasCheckpoint(folder))) {
-    COHORT_ASSIGN_OR_RETURN(const v1::RunConfig before, LoadConfig(config_path));
-    // The learner wrote down what `auto` became: a resumed run keeps it.
-    if (run.model().dtype() == "auto") run.mutable_model()->set_dtype(before.model().dtype());
-    COHORT_RETURN_IF_ERROR(CheckSameTraining(before, run));
+    COHORT_RETURN_IF_ERROR(TakeOver(folder, &run));
   }
   COHORT_RETURN_IF_ERROR(MakeFolders(absl::StrCat(folder, "/", metric::kLogFolder)));
   COHORT_ASSIGN_OR_RETURN(RunLock lock, RunLock::Take(folder, program));

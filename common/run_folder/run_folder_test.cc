@@ -115,6 +115,41 @@ TEST_F(RunFolderTest, AutoStartsOrContinues) {
   COHORT_ASSERT_OK(OpenRunFolder(out_, ResumeMode::kAuto, "the test"));
 }
 
+// What one mode refuses is the other's to take, and a folder that auto cannot take has no reason.
+TEST_F(RunFolderTest, NoFolderIsRefusedByEveryMode) {
+  int folders = 0;
+  for (const char* config : {"good", "empty", "missing"}) {
+    for (const bool checkpoint : {false, true}) {
+      for (const bool metrics : {false, true}) {
+        for (const ResumeMode mode : {ResumeMode::kNew, ResumeMode::kContinue, ResumeMode::kAuto}) {
+          out_ = folder_.path() + "/runs/" + std::to_string(++folders);
+          COHORT_ASSERT_OK(Prepare(Config(), ResumeMode::kNew));
+          if (*config == 'e') std::ofstream(out_ + "/config.yaml", std::ios::trunc);
+          if (*config == 'm') std::filesystem::remove(out_ + "/config.yaml");
+          if (checkpoint) WriteCheckpoint();
+          if (metrics) std::ofstream(out_ + "/metrics.jsonl") << "{\"step\":0}\n";
+          const bool a_run = checkpoint || metrics;
+          const bool takes = mode == ResumeMode::kAuto ||
+                             (mode == ResumeMode::kNew ? !a_run : a_run || *config == 'g');
+          EXPECT_EQ(Prepare(Config(), mode).ok(), takes)
+              << config << checkpoint << metrics << static_cast<int>(mode);
+          EXPECT_EQ(LoadConfig(out_ + "/config.yaml").ok(), takes || *config == 'g');
+        }
+      }
+    }
+  }
+}
+
+TEST_F(RunFolderTest, AConfigurationThatIsDamagedIsNamedWithTheWayOut) {
+  COHORT_ASSERT_OK(Prepare(Config(), ResumeMode::kNew));
+  WriteCheckpoint();
+  std::ofstream(out_ + "/config.yaml") << "run: [";
+  for (const ResumeMode mode : {ResumeMode::kContinue, ResumeMode::kAuto}) {
+    EXPECT_THAT(Prepare(Config(), mode).status().message(),
+                testing::AllOf(HasSubstr(out_ + "/config.yaml"), HasSubstr("restore it")));
+  }
+}
+
 TEST_F(RunFolderTest, OfTheProcessThatTrainsCheckpointsMakeARun) {
   EXPECT_THAT(OpenRunFolder(out_, ResumeMode::kContinue, "the test").status(),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("no run in")));

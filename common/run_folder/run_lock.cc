@@ -1,6 +1,7 @@
 #include "common/run_folder/run_lock.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 
@@ -47,17 +49,16 @@ int Command(int fd, int open_file, int process, struct flock* range) {
   return fcntl(fd, process, range) == 0 ? 0 : errno;
 }
 
-std::string HostName() {
-  char name[256] = "";
-  gethostname(name, sizeof(name) - 1);
-  return name;
-}
-
-// What the owner wrote, made fit for a message.
-std::string Holder(int fd) {
+// What the owner wrote.
+std::string ReadAll(int fd) {
   char text[kMostHolderBytes];
   const ssize_t size = pread(fd, text, sizeof(text), 0);
-  std::string holder(text, size > 0 ? static_cast<size_t>(size) : 0);
+  return std::string(text, size > 0 ? static_cast<size_t>(size) : 0);
+}
+
+// The same, made fit for a message.
+std::string Holder(int fd) {
+  std::string holder = ReadAll(fd);
   for (char& c : holder) {
     if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = ' ';
   }
@@ -77,7 +78,7 @@ void SayWeakness(const std::string& folder, const std::string& why) {
 
 absl::Status WriteHolder(int fd, const std::string& folder, absl::string_view program) {
   const std::string text =
-      absl::StrCat(program, " on host ", HostName(), ", process ", getpid(), ", since ",
+      absl::StrCat(program, " on host ", ThisHost(), ", process ", getpid(), ", since ",
                    absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::Now(), absl::UTCTimeZone()), "\n");
   if (ftruncate(fd, 0) == 0 && pwrite(fd, text.data(), text.size(), 0) >= 0) {
     return absl::OkStatus();
@@ -112,7 +113,7 @@ bool CannotLock(int error) {
 absl::StatusOr<RunLock> RunLock::Take(const std::string& folder, absl::string_view program) {
   const int fd = open(LockPath(folder).c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) return ErrnoStatus(errno, absl::StrCat("cannot write into ", folder));
-  RunLock lock(fd);
+  RunLock lock(fd, folder);
   struct flock range = WholeFile(F_WRLCK);
   const int error = Command(fd, F_OFD_SETLK, F_SETLK, &range);
   if (error == EAGAIN || error == EACCES) return InUse(folder, fd);
@@ -133,13 +134,29 @@ absl::StatusOr<RunLock> RunLock::Take(const std::string& folder, absl::string_vi
 absl::Status RunLock::CheckFree(const std::string& folder) {
   const int fd = open(LockPath(folder).c_str(), O_RDWR | O_CLOEXEC);
   if (fd < 0) return absl::OkStatus();  // nobody ever took it, or Take will say what is wrong
-  const RunLock closes(fd);
+  const RunLock closes(fd, folder);
   struct flock range = WholeFile(F_WRLCK);
   const bool known = Command(fd, F_OFD_GETLK, F_GETLK, &range) == 0;
   return known && range.l_type != F_UNLCK ? InUse(folder, fd) : absl::OkStatus();
 }
 
-RunLock::RunLock(RunLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+// File systems without numbers of their own may change a file's: what the owner wrote decides then.
+absl::Status RunLock::CheckPlace() const {
+  const std::string path = LockPath(folder_);
+  struct stat held{}, there{};
+  if (fstat(fd_, &held) != 0) return ErrnoStatus(errno, absl::StrCat("the lock of ", folder_));
+  const bool found = stat(path.c_str(), &there) == 0;
+  if (!found && errno != ENOENT && errno != ENOTDIR) return absl::OkStatus();  // not known
+  if (found && held.st_dev == there.st_dev && held.st_ino == there.st_ino) return absl::OkStatus();
+  if (found && ReadFile(path).value_or("") == ReadAll(fd_)) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the run's folder ", folder_, " was removed, moved or replaced while this process trained: ",
+      path, found ? " is another file than" : " is gone, not",
+      " the one that it took; put the folder back and continue with --resume"));
+}
+
+RunLock::RunLock(RunLock&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), folder_(std::move(other.folder_)) {}
 RunLock::~RunLock() {
   if (fd_ >= 0) close(fd_);
 }

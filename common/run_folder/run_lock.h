@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,13 +26,18 @@ class RunLock {
   // The same refusal while somebody has it. Changes nothing, also where there is no folder yet.
   static absl::Status CheckFree(const std::string& folder);
 
+  // FailedPrecondition: the folder was removed, moved or replaced since it was taken, so that what
+  // is written there is lost, or another run's. Two looks at the file system.
+  absl::Status CheckPlace() const;
+
   RunLock(RunLock&& other) noexcept;
   RunLock& operator=(RunLock&&) = delete;
   ~RunLock();
 
  private:
-  explicit RunLock(int fd) : fd_(fd) {}
+  RunLock(int fd, std::string folder) : fd_(fd), folder_(std::move(folder)) {}
   int fd_;
+  std::string folder_;
 };
 
 namespace internal {

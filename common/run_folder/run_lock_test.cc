@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/file.h"
@@ -55,6 +56,31 @@ TEST(RunLock, IsReleasedWhenItsOwnerIsKilled) {
   COHORT_EXPECT_OK(RunLock::Take(folder.path(), "the test"));
   close(ready[0]);
   close(ready[1]);
+}
+
+TEST(RunLock, NoticesThatItsFolderWasRemovedMovedOrReplaced) {
+  const TemporaryFolder outer;
+  const std::string folder = outer.path() + "/run", aside = outer.path() + "/aside";
+  COHORT_ASSERT_OK(MakeFolders(folder));
+  COHORT_ASSERT_OK_AND_ASSIGN(const RunLock lock, RunLock::Take(folder, "the test"));
+  COHORT_EXPECT_OK(lock.CheckPlace());
+  const auto lost = [&](const char* how) {
+    return StatusIs(absl::StatusCode::kFailedPrecondition,
+                    AllOf(HasSubstr(folder), HasSubstr(how), HasSubstr("--resume")));
+  };
+  std::filesystem::rename(folder, aside);
+  EXPECT_THAT(lock.CheckPlace(), lost("is gone"));
+  {
+    COHORT_ASSERT_OK(MakeFolders(folder));
+    COHORT_ASSERT_OK_AND_ASSIGN(const RunLock other, RunLock::Take(folder, "another run"));
+    EXPECT_THAT(lock.CheckPlace(), lost("is another file"));
+  }
+  std::filesystem::remove_all(folder);
+  std::filesystem::copy(aside, folder);  // as a file system does that numbers its files anew
+  COHORT_EXPECT_OK(lock.CheckPlace());
+  std::filesystem::remove_all(folder);
+  std::filesystem::rename(aside, folder);
+  COHORT_EXPECT_OK(lock.CheckPlace());
 }
 
 TEST(RunLock, WhatAnOwnerWroteCannotBreakTheLine) {

@@ -96,6 +96,7 @@ class LearnerRun {
   absl::Status Evaluate(std::vector<EvalResult>* results);
   bool EvaluationDue() const;
   void KeepCheckpoint(const std::vector<EvalResult>& evaluation);
+  absl::Status CheckFolder() const;
   absl::Status SaveCheckpoint();
   std::map<std::string, double> TakePhases(const StepReport* report);
   std::string ExtraState() const;
@@ -190,7 +191,10 @@ absl::Status LearnerRun::Train() {
     }
   }
   TakePhases(nullptr);  // what came before the first step is not training
-  while (!Complete() && !stopping()) COHORT_RETURN_IF_ERROR(OneStep());
+  while (!Complete() && !stopping()) {
+    COHORT_RETURN_IF_ERROR(CheckFolder());
+    COHORT_RETURN_IF_ERROR(OneStep());
+  }
   return absl::OkStatus();
 }
 
@@ -404,7 +408,11 @@ void LearnerRun::KeepCheckpoint(const std::vector<EvalResult>& evaluation) {
   if (!marked.ok()) COHORT_LOG(ERROR) << "best checkpoint: " << marked.message();
 }
 
+// Another run may have the place by now: nothing more may be written there.
+absl::Status LearnerRun::CheckFolder() const { return BadSetup(parts_.lock->CheckPlace()); }
+
 absl::Status LearnerRun::SaveCheckpoint() {
+  COHORT_RETURN_IF_ERROR(CheckFolder());
   const PhaseTimer::Scope phase(&timer_, metric::kPhaseCheckpoint);
   CheckpointState state;
   state.step = step();
@@ -474,7 +482,7 @@ absl::Status LearnerRun::Finish(const absl::Status& trained) {
   }
   if (!ranks_follow_ || !stopped.ok()) parts_.collective->Abort();
   absl::Status summary;
-  if (step() > 0 || stopping() || status.ok()) {
+  if ((step() > 0 || stopping() || status.ok()) && CheckFolder().ok()) {
     summary = reporter_->WriteSummary(totals_, step());
   }
   SendWorkersAway(status);

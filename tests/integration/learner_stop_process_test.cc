@@ -47,6 +47,21 @@ TEST_F(LearnerStop, ASignalSavesAndResumingContinues) {
   EXPECT_EQ(resumed.back()["step"], done + 2);
 }
 
+TEST_F(LearnerStop, ARunWhoseFolderIsRemovedEndsWithTheReasonAndMakesNoOther) {
+  WriteConfig(100000);
+  const auto learner = Learner();
+  const auto worker = Worker();
+  ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << learner->Log();
+  std::filesystem::rename(Path("out"), Path("elsewhere"));
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup) << learner->Log();
+  EXPECT_THAT(ErrorLines(learner->Log()),
+              OneErrorLine("cohort-learner", Path("out"), "was removed, moved or replaced",
+                           "continue with --resume"));
+  EXPECT_FALSE(std::filesystem::exists(Path("out")));
+  EXPECT_EQ(worker->Wait(absl::Seconds(20)), 0) << worker->Log();
+  EXPECT_THAT(worker->Log(), HasSubstr("the run is given up: the run's folder"));
+}
+
 TEST_F(LearnerStop, OneStopCountsOnceHoweverManySignalsTellIt) {
   WriteConfig(100000);
   const auto learner = Learner();
