@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -32,6 +33,7 @@ constexpr char kOptimizerFile[] = "optimizer.safetensors";
 constexpr char kBestFile[] = "best.json";
 constexpr char kTemporary[] = ".writing-";
 constexpr char kPrefix[] = "step-";
+constexpr char kDamaged[] = "damaged-";
 
 std::string Join(const std::string& folder, const std::string& name) {
   return absl::StrCat(folder, "/", name);
@@ -108,6 +110,11 @@ absl::StatusOr<CheckpointState> ParseState(const std::string& path) {
         absl::StrCat(path, ": expected the state of a checkpoint, found ", error.what(),
                      ". Remove this checkpoint's folder to resume from the one before"));
   }
+}
+
+// What is wrong with the files themselves, whoever reads them, and not with this machine.
+bool IsDamage(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) || absl::IsNotFound(status) || absl::IsDataLoss(status);
 }
 
 absl::StatusOr<int64_t> StepsOfPart(const std::string& path, const std::string& name) {
@@ -260,6 +267,44 @@ absl::StatusOr<std::string> CheckpointStore::Newest() const {
   const std::vector<int64_t> steps = Steps();
   if (steps.empty()) return absl::NotFoundError(absl::StrCat(folder_, ": no checkpoint is there"));
   return PathOf(steps.back());
+}
+
+absl::StatusOr<LoadedCheckpoint> CheckpointStore::LoadNewest(
+    CausalLm* model, AdamW* optimizer, absl::Span<const CheckpointPart> beside,
+    const std::function<absl::Status(const LoadedCheckpoint&)>& check) const {
+  std::vector<int64_t> steps = Steps(), damaged;
+  if (steps.empty()) return Newest().status();
+  absl::Status first;
+  for (; !steps.empty(); steps.pop_back()) {
+    LoadedCheckpoint found{PathOf(steps.back()), {}};
+    absl::StatusOr<CheckpointState> state = ParseState(Join(found.path, kStateFile));
+    if (state.ok()) {
+      found.state = *state;
+      COHORT_RETURN_IF_ERROR(check(found));
+      state = LoadCheckpoint(found.path, model, optimizer, beside);
+    }
+    if (state.ok()) {
+      for (const int64_t step : damaged) SetAside(step);
+      if (!damaged.empty()) COHORT_LOG(ERROR) << "going on from " << found.path << " instead";
+      return found;
+    }
+    if (!IsDamage(state.status())) return state.status();
+    COHORT_LOG(ERROR) << "checkpoint " << found.path << " is damaged: " << state.status().message();
+    first.Update(state.status());
+    damaged.push_back(steps.back());
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      std::string(first.message()), "; no older checkpoint in ", folder_, " is whole (",
+      damaged.size(), " looked at): restore one, or start a new run with --out"));
+}
+
+// Out of the way of the checkpoint that is written when its step is made again.
+void CheckpointStore::SetAside(int64_t step) const {
+  const std::string from = PathOf(step);
+  const std::string to = Join(folder_, absl::StrFormat("%s%s%08d", kDamaged, kPrefix, step));
+  RemoveTree(to);  // of an earlier time
+  if (rename(from.c_str(), to.c_str()) == 0) return;
+  COHORT_LOG(ERROR) << "cannot rename " << from << " to " << to << ": " << std::strerror(errno);
 }
 
 absl::StatusOr<CheckpointState> LoadCheckpoint(const std::string& path, CausalLm* model,

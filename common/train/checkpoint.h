@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,11 @@ struct CheckpointPart {
   std::string name;  // of its folder
   CausalLm* model = nullptr;
   AdamW* optimizer = nullptr;
+};
+
+struct LoadedCheckpoint {
+  std::string path;
+  CheckpointState state;
 };
 
 // One thread at a time.
@@ -62,7 +68,17 @@ class CheckpointStore {
   // NotFound when there is none.
   absl::StatusOr<std::string> Newest() const;
 
+  // LoadCheckpoint of the newest one that is whole. `check` looks at a state before anything else
+  // of it is read; its error is returned. One that is damaged is named in the log, and so is the
+  // one that is taken instead, whose later steps are made anew; the damaged one is kept as
+  // FOLDER/damaged-step-.... NotFound: there is no checkpoint. InvalidArgument: none is whole, with
+  // what is wrong with the newest.
+  absl::StatusOr<LoadedCheckpoint> LoadNewest(
+      CausalLm* model, AdamW* optimizer, absl::Span<const CheckpointPart> beside,
+      const std::function<absl::Status(const LoadedCheckpoint&)>& check) const;
+
  private:
+  void SetAside(int64_t step) const;
   absl::Status Prune();
 
   const std::string folder_;

@@ -76,6 +76,59 @@ INSTANTIATE_TEST_SUITE_P(Dtypes, Checkpoint,
                            return std::string(at::toString(tested.param));
                          });
 
+class DamagedCheckpoints : public testing::Test {
+ protected:
+  DamagedCheckpoints() {
+    EXPECT_THAT(store_.Open(), IsOk());
+    for (int step = 1; step <= 3; ++step) {
+      learner_.Train(1);
+      EXPECT_THAT(store_.Save(*learner_.model, learner_.trainer.optimizer(), learner_.State()),
+                  IsOk());
+    }
+  }
+  absl::StatusOr<LoadedCheckpoint> Load(const absl::Status& check = absl::OkStatus()) {
+    return store_.LoadNewest(learner_.model.get(), &learner_.trainer.optimizer(), {},
+                             [&](const LoadedCheckpoint&) { return check; });
+  }
+  void Truncate(int64_t step, const std::string& file) {
+    std::filesystem::resize_file(store_.PathOf(step) + "/" + file, 100);
+  }
+
+  TemporaryFolder folder_;
+  Learner learner_{at::kFloat};
+  CheckpointStore store_{folder_.path() + "/checkpoints", 3};
+};
+
+TEST_F(DamagedCheckpoints, TheNewestWholeOneIsLoadedAndTheOthersSetAside) {
+  Truncate(3, "optimizer.safetensors");
+  COHORT_ASSERT_OK(WriteFileAtomic(store_.PathOf(2) + "/state.json", ""));
+  COHORT_ASSERT_OK_AND_ASSIGN(const LoadedCheckpoint loaded, Load());
+  EXPECT_EQ(loaded.path, store_.PathOf(1));
+  EXPECT_EQ(loaded.state.step, 1);
+  EXPECT_THAT(store_.Steps(), ElementsAre(1));
+  EXPECT_TRUE(std::filesystem::exists(folder_.path() + "/checkpoints/damaged-step-00000003"));
+
+  // The step that is made again is saved again.
+  learner_.trainer.Restore(1, 0);
+  learner_.Train(1);
+  COHORT_ASSERT_OK(store_.Save(*learner_.model, learner_.trainer.optimizer(), learner_.State()));
+  EXPECT_EQ(Load()->state.step, 2);
+}
+
+TEST_F(DamagedCheckpoints, WhereNoneIsWholeTheNewestIsNamedAndAllAreLeftAlone) {
+  for (const int64_t step : {1, 2, 3}) Truncate(step, "model.safetensors");
+  EXPECT_THAT(Load().status(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                        testing::AllOf(HasSubstr(store_.PathOf(3)),
+                                                       HasSubstr("no older checkpoint"))));
+  EXPECT_THAT(store_.Steps(), ElementsAre(1, 2, 3));
+}
+
+TEST_F(DamagedCheckpoints, OneThatMayNotBeContinuedIsNoDamage) {
+  EXPECT_THAT(Load(absl::FailedPreconditionError("of another run")).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, "of another run"));
+  EXPECT_THAT(store_.Steps(), ElementsAre(1, 2, 3));
+}
+
 TEST(CheckpointStore, KeepsTheLastOnesAndTheBest) {
   TemporaryFolder folder;
   CheckpointStore store(folder.path(), 2);

@@ -251,17 +251,19 @@ absl::Status SftRun::OpenCheckpoints() {
   if (first_rank_) COHORT_RETURN_IF_ERROR(checkpoints_->Open());
   COHORT_RETURN_IF_ERROR(collective_->Barrier("start"));
   if (!options_.resume) return absl::OkStatus();
-  const absl::StatusOr<std::string> newest = checkpoints_->Newest();
-  if (!newest.ok()) return absl::OkStatus();  // it was stopped before its first checkpoint
-  const absl::StatusOr<CheckpointState> state =
-      LoadCheckpoint(*newest, model_.get(), &trainer_->optimizer());
-  if (!state.ok()) return BadInput(state.status());
-  if (state->config_hash != HashOfFields(semantic_)) {
+  const auto of_this_run = [this](const LoadedCheckpoint& found) {
+    if (found.state.config_hash == HashOfFields(semantic_)) return absl::OkStatus();
     return BadSetup(absl::FailedPreconditionError(
-        absl::StrCat(*newest,
+        absl::StrCat(found.path,
                      " was written under another configuration; resume with the run's "
                      "own config.yaml or start a new run with --out")));
-  }
+  };
+  const absl::StatusOr<LoadedCheckpoint> loaded =
+      checkpoints_->LoadNewest(model_.get(), &trainer_->optimizer(), {}, of_this_run);
+  // It was stopped before its first checkpoint.
+  if (absl::IsNotFound(loaded.status())) return absl::OkStatus();
+  if (!loaded.ok()) return BadInput(loaded.status());
+  const CheckpointState* const state = &loaded->state;
   totals_.Read(json::parse(state->extra_json, nullptr, false));
   saved_step_ = state->step;
   accuracy_ = totals_.after;

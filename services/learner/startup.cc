@@ -155,12 +155,12 @@ absl::Status MeetOthers(const LearnerArgs& args, LearnerParts* parts) {
 }
 
 // A checkpoint goes on only under the configuration that it was made with.
-absl::Status CheckSameRun(const std::string& path, const LearnerParts& parts) {
-  if (parts.resumed->config_hash == HashOfFields(parts.semantic)) return absl::OkStatus();
-  const auto extra = nlohmann::json::parse(parts.resumed->extra_json, nullptr, false);
+absl::Status CheckSameRun(const LoadedCheckpoint& found, const FieldMap& semantic) {
+  if (found.state.config_hash == HashOfFields(semantic)) return absl::OkStatus();
+  const auto extra = nlohmann::json::parse(found.state.extra_json, nullptr, false);
   std::string difference = "fields of an earlier version of this program";
   if (extra.is_object() && extra.contains("semantic") && extra["semantic"].is_object()) {
-    for (const auto& [name, value] : parts.semantic) {
+    for (const auto& [name, value] : semantic) {
       const auto before = extra["semantic"].find(name);
       if (before != extra["semantic"].end() && *before == value) continue;
       const std::string was = before == extra["semantic"].end() ? "absent" : before->dump();
@@ -169,23 +169,22 @@ absl::Status CheckSameRun(const std::string& path, const LearnerParts& parts) {
     }
   }
   return BadSetup(absl::FailedPreconditionError(
-      absl::StrCat(path, " was written under another configuration: ", difference,
+      absl::StrCat(found.path, " was written under another configuration: ", difference,
                    "; resume with the run's own config.yaml or start a new run with --out")));
 }
 
 absl::Status Resume(LearnerParts* parts) {
-  const absl::StatusOr<std::string> newest = parts->checkpoints->Newest();
-  if (!newest.ok()) {
+  absl::StatusOr<LoadedCheckpoint> loaded = parts->checkpoints->LoadNewest(
+      parts->model.get(), &parts->trainer->optimizer(), parts->trainer->Beside(),
+      [parts](const LoadedCheckpoint& found) { return CheckSameRun(found, parts->semantic); });
+  if (absl::IsNotFound(loaded.status())) {
     COHORT_LOG(INFO) << "no checkpoint in " << parts->out << ": the run begins at step 0";
     return absl::OkStatus();
   }
-  absl::StatusOr<CheckpointState> state = LoadCheckpoint(
-      *newest, parts->model.get(), &parts->trainer->optimizer(), parts->trainer->Beside());
-  if (!state.ok()) return BadInput(state.status());
-  parts->resumed = *std::move(state);
-  COHORT_RETURN_IF_ERROR(CheckSameRun(*newest, *parts));
+  if (!loaded.ok()) return BadInput(loaded.status());
+  parts->resumed = std::move(loaded->state);
   parts->trainer->Restore(parts->resumed->step, parts->resumed->kl_coef);
-  COHORT_LOG(INFO) << "resumed from " << *newest << ", step " << parts->resumed->step;
+  COHORT_LOG(INFO) << "resumed from " << loaded->path << ", step " << parts->resumed->step;
   return absl::OkStatus();
 }
 

@@ -188,6 +188,23 @@ TEST_F(LearnerProcess, ARunThatEndedBeforeItsFirstCheckpointIsContinuedFromItsSt
   EXPECT_EQ(Metrics().back()["step"], 2);
 }
 
+TEST_F(LearnerProcess, ADamagedNewestCheckpointIsNamedAndTheOneBeforeContinued) {
+  WriteConfig(3);
+  auto learner = Learner(0, 1, {"--set", "checkpoint.every_steps=1"});
+  auto worker = Worker();
+  ASSERT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  const std::string newest = Path("out/checkpoints/step-00000003");
+  std::filesystem::resize_file(newest + "/optimizer.safetensors", 1000);
+  unlink(Path("out/address").c_str());
+  learner = Learner(0, 1, {"--resume", "--set", "checkpoint.every_steps=1"});
+  worker = Worker();
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), 0) << learner->Log();
+  EXPECT_THAT(learner->Log(), AllOf(HasSubstr("checkpoint " + newest + " is damaged"),
+                                    HasSubstr("step-00000002, step 2")));
+  EXPECT_EQ(Metrics().back()["step"], 3);
+  EXPECT_GT(std::filesystem::file_size(newest + "/optimizer.safetensors"), 1000U);
+}
+
 TEST_F(LearnerProcess, AutoStartsThenContinuesThenSaysThatTheRunIsComplete) {
   WriteConfig(100000);
   auto learner = Learner(0, 1, {"--resume=auto"});
