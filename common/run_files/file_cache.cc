@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/exit_code.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/run_files/listing.h"
@@ -63,15 +64,27 @@ std::string DefaultCacheFolder() {
 }
 
 FileCache::FileCache(const std::string& folder) : folder_(folder) {
-  if (absl::Status usable = MakeUsable(folder_); !usable.ok()) {
-    temporary_.emplace();
-    folder_ = temporary_->path();
-    COHORT_LOG(WARNING) << "no cache for the learner's files: " << usable.message()
-                        << "; they are kept in " << folder_
-                        << " until this worker ends (--cache names another folder)";
-  }
+  if (absl::Status usable = MakeUsable(folder_); !usable.ok()) UseTemporary(usable);
   folder_ = fs::absolute(folder_).string();
   RemoveOld();
+}
+
+void FileCache::UseTemporary(const absl::Status& why) {
+  temporary_.emplace();
+  folder_ = temporary_->path();
+  COHORT_LOG(WARNING) << "no cache for the learner's files: " << why.message()
+                      << "; they are kept in " << folder_
+                      << " until this worker ends (--cache names another folder)";
+}
+
+absl::Status FileCache::FallBack(const absl::Status& why) {
+  if (!temporary_.has_value()) {
+    UseTemporary(why);
+    return absl::OkStatus();
+  }
+  return WithText(why,
+                  absl::StrCat(std::string(why.message()), "; there is no other folder for the ",
+                               "learner's files: make room, or name one with --cache"));
 }
 
 void FileCache::RemoveOld() const {

@@ -38,6 +38,11 @@ class FileCache {
   FileCache(const FileCache&) = delete;
   FileCache& operator=(const FileCache&) = delete;
 
+  // The folder cannot take files (the disk is full, it became read-only, something is in the way):
+  // from now on they go to a temporary one, with a warning that says `why`. It is empty: bring them
+  // again. An error where this is the temporary folder already: there is nowhere else.
+  absl::Status FallBack(const absl::Status& why);
+
   const std::string& folder() const { return folder_; }
   std::string PathOf(const v1::RunFile& file) const { return folder_ + "/" + file.sha256(); }
   // The file is here with its size and hash, which takes a pass over it. A damaged one is removed.
@@ -61,6 +66,7 @@ class FileCache {
   absl::StatusOr<Entry> NewEntry(const v1::RunFile& file) const;
 
  private:
+  void UseTemporary(const absl::Status& why);
   void RemoveOld() const;
   std::string folder_;
   std::optional<TemporaryFolder> temporary_;

@@ -150,7 +150,17 @@ absl::Status RunFilesClient::DescribeOnce(v1::DescribeReply* reply) {
 
 // ---- its files ----
 
-absl::Status RunFilesClient::Fetch(const std::vector<v1::RunFile>& files, const FileCache& cache) {
+absl::Status RunFilesClient::Fetch(const std::vector<v1::RunFile>& files, FileCache* cache) {
+  while (true) {
+    disk_failed_ = false;
+    const absl::Status status = FetchAll(files, *cache);
+    if (!disk_failed_) return status;
+    COHORT_RETURN_IF_ERROR(cache->FallBack(status));
+  }
+}
+
+absl::Status RunFilesClient::FetchAll(const std::vector<v1::RunFile>& files,
+                                      const FileCache& cache) {
   const absl::Time start = absl::Now();
   std::set<std::string> here;
   uint64_t fetched = 0, bytes = 0;
@@ -177,13 +187,20 @@ absl::Status RunFilesClient::FetchFile(const v1::RunFile& file, const FileCache&
       COHORT_LOG(WARNING) << status.message() << "; fetched again";
       continue;
     }
+    if (disk_failed_) return status;
     COHORT_RETURN_IF_ERROR(patience.Again(status));
   }
 }
 
 absl::Status RunFilesClient::ReadOnce(const v1::RunFile& file, const FileCache& cache,
                                       Patience* patience) {
-  COHORT_ASSIGN_OR_RETURN(FileCache::Entry entry, cache.NewEntry(file));
+  // Wrong content is the sender's fault, everything else the disk's.
+  const auto note = [this](const absl::Status& status) {
+    disk_failed_ = !status.ok() && !absl::IsDataLoss(status);
+    return status;
+  };
+  absl::StatusOr<FileCache::Entry> entry = cache.NewEntry(file);
+  COHORT_RETURN_IF_ERROR(note(entry.status()));
   const absl::Duration at_slowest =
       absl::Seconds(static_cast<double>(file.size()) / kSlowestBytesPerSecond);
   grpc::ClientContext context;
@@ -196,13 +213,13 @@ absl::Status RunFilesClient::ReadOnce(const v1::RunFile& file, const FileCache& 
   v1::FileChunk piece;
   absl::Status local;
   while (local.ok() && reader->Read(&piece)) {
-    local = entry.Add(piece.payload());
+    local = entry->Add(piece.payload());
     patience->Progress();
   }
   if (!local.ok()) context.TryCancel();
   const grpc::Status end = reader->Finish();
   End();
-  if (!local.ok()) return local;
+  if (!local.ok()) return note(local);
   if (end.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) {  // it has many readers
     return absl::UnavailableError(end.error_message());
   }
@@ -210,7 +227,7 @@ absl::Status RunFilesClient::ReadOnce(const v1::RunFile& file, const FileCache& 
     return absl::AbortedError(absl::StrCat("the learner has no file ", file.name(), " any more"));
   }
   COHORT_RETURN_IF_ERROR(FromGrpc(end));
-  return entry.Commit();
+  return note(entry->Commit());
 }
 
 }  // namespace cohort

@@ -46,8 +46,9 @@ class RunFilesClient {
   // makes no sense.
   absl::StatusOr<FetchPlan> Describe();
   // Afterwards every one of `files` is in the cache, verified. Errors as Describe
-  // and those of the disk. Aborted: the learner knows of no such file (any more): describe again.
-  absl::Status Fetch(const std::vector<v1::RunFile>& files, const FileCache& cache);
+  // and those of the disk, once the cache has no other folder to fall back to. Aborted: the learner
+  // knows of no such file (any more): describe again.
+  absl::Status Fetch(const std::vector<v1::RunFile>& files, FileCache* cache);
   // Ends a call in progress and all that come. Idempotent.
   void Stop();
 
@@ -57,6 +58,7 @@ class RunFilesClient {
   absl::Status DescribeOnce(v1::DescribeReply* reply);
   absl::Status ReadOnce(const v1::RunFile& file, const FileCache& cache, Patience* patience);
   absl::Status FetchFile(const v1::RunFile& file, const FileCache& cache);
+  absl::Status FetchAll(const std::vector<v1::RunFile>& files, const FileCache& cache);
   void Begin(grpc::ClientContext* context);
   void End();
 
@@ -66,6 +68,7 @@ class RunFilesClient {
   StopToken stop_;
   absl::Mutex mu_;
   grpc::ClientContext* running_ ABSL_GUARDED_BY(mu_) = nullptr;
+  bool disk_failed_ = false;  // why the last Fetch failed: the cache's folder takes no files
 };
 
 }  // namespace cohort

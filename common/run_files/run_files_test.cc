@@ -82,6 +82,10 @@ class RunFilesTest : public testing::Test {
     if (service_ != nullptr) StopLearner();
   }
 
+  absl::Status FetchIntoCache(RunFilesClient* client, const std::vector<v1::RunFile>& files) const {
+    FileCache cache(Path("cache"));
+    return client->Fetch(files, &cache);
+  }
   RunFilesClient::Options ClientOptions() const {
     return {.learner = address_, .worker_id = "w", .connect_limit = absl::Seconds(20), .seed = 1};
   }
@@ -102,8 +106,8 @@ TEST_F(RunFilesTest, AWorkerGetsTheModelsAsFoldersOfTheSameFiles) {
   COHORT_ASSERT_OK_AND_ASSIGN(const FetchPlan plan, client.Describe());
   EXPECT_EQ(plan.config.SerializeAsString(), config_.SerializeAsString()) << "set is not set";
   EXPECT_EQ(plan.model_sha256, std::string(64, 'a'));
-  const FileCache cache(Path("cache"));
-  COHORT_ASSERT_OK(client.Fetch(plan.files, cache));
+  FileCache cache(Path("cache"));
+  COHORT_ASSERT_OK(client.Fetch(plan.files, &cache));
   COHORT_ASSERT_OK_AND_ASSIGN(const auto folders, ModelFolders::Make(cache, plan.files));
   const auto names = [](const std::string& folder) {
     std::vector<std::string> found;
@@ -129,22 +133,22 @@ TEST_F(RunFilesTest, WhatIsInTheCacheIsNotAskedForAgain) {
   StartLearner();
   RunFilesClient client(ClientOptions());
   COHORT_ASSERT_OK_AND_ASSIGN(const FetchPlan plan, client.Describe());
-  COHORT_ASSERT_OK(client.Fetch(plan.files, FileCache(Path("cache"))));
+  COHORT_ASSERT_OK(FetchIntoCache(&client, plan.files));
   StopLearner();
-  COHORT_EXPECT_OK(client.Fetch(plan.files, FileCache(Path("cache"))));
+  COHORT_EXPECT_OK(FetchIntoCache(&client, plan.files));
 }
 
 TEST_F(RunFilesTest, ADamagedCacheEntryIsFetchedAgain) {
   StartLearner();
   RunFilesClient client(ClientOptions());
   COHORT_ASSERT_OK_AND_ASSIGN(const FetchPlan plan, client.Describe());
-  const FileCache cache(Path("cache"));
-  COHORT_ASSERT_OK(client.Fetch(plan.files, cache));
+  FileCache cache(Path("cache"));
+  COHORT_ASSERT_OK(client.Fetch(plan.files, &cache));
   std::string bytes = Bytes(3'000'000, 't');
   bytes[1'500'000] ^= 1;
   const std::string entry = Path("cache/" + Sha256Hex(Bytes(3'000'000, 't')));
   COHORT_ASSERT_OK(WriteFileAtomic(entry, bytes));
-  COHORT_ASSERT_OK(client.Fetch(plan.files, cache));
+  COHORT_ASSERT_OK(client.Fetch(plan.files, &cache));
   EXPECT_EQ(Sha256Hex(ReadFile(entry).value_or("")), Sha256Hex(Bytes(3'000'000, 't')));
 }
 
@@ -156,7 +160,7 @@ TEST_F(RunFilesTest, TwoWorkersFillOneCacheAtOnce) {
     workers.emplace_back([&] {
       RunFilesClient client(ClientOptions());
       const absl::StatusOr<FetchPlan> plan = client.Describe();
-      result = plan.ok() ? client.Fetch(plan->files, FileCache(Path("cache"))) : plan.status();
+      result = plan.ok() ? FetchIntoCache(&client, plan->files) : plan.status();
     });
   }
   for (std::thread& worker : workers) worker.join();
@@ -199,7 +203,7 @@ TEST_F(RunFilesTest, AFileThatChangedSinceTheStartIsNamed) {
   RunFilesClient client(ClientOptions());
   COHORT_ASSERT_OK_AND_ASSIGN(const FetchPlan plan, client.Describe());
   Write("judge/model.safetensors", Bytes(2'500'000, 'x'));
-  EXPECT_THAT(client.Fetch(plan.files, FileCache(Path("cache"))),
+  EXPECT_THAT(FetchIntoCache(&client, plan.files),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        AllOf(HasSubstr(Path("judge/model.safetensors")), HasSubstr("restart"))));
 }
@@ -232,7 +236,7 @@ TEST_F(RunFilesTest, ACallWithoutTheRunsSecretGetsNothing) {
   known.security = security_;
   RunFilesClient client(known);
   COHORT_ASSERT_OK_AND_ASSIGN(const FetchPlan plan, client.Describe());
-  COHORT_EXPECT_OK(client.Fetch(plan.files, FileCache(Path("cache"))));
+  COHORT_EXPECT_OK(FetchIntoCache(&client, plan.files));
 
   const auto stub = v1::RunFiles::NewStub(MakeChannel(address_));
   grpc::ClientContext context;
@@ -286,7 +290,7 @@ TEST_F(RunFilesTest, CallsAreBoundedAndAStalledOneGivesItsPlaceAway) {
     COHORT_ASSERT_OK_AND_ASSIGN(const FetchPlan plan, client.Describe());
     {
       const StalledRead first(address_, Sha256Hex(Bytes(64'000'000, 'w')));
-      EXPECT_EQ(client.Fetch({plan.files.front()}, FileCache(Path("cache"))).ok(), stalled);
+      EXPECT_EQ(FetchIntoCache(&client, {plan.files.front()}).ok(), stalled);
     }
     StopLearner();
   }
@@ -302,6 +306,25 @@ TEST_F(RunFilesTest, AFolderThatCannotBeWrittenToIsReplacedForThisRun) {
     EXPECT_NE(used, Path("file/cache"));
   }
   EXPECT_FALSE(std::filesystem::exists(used));
+}
+
+TEST_F(RunFilesTest, ACacheThatTakesNoFilesIsReplacedWhileTheyAreFetched) {
+  StartLearner();
+  RunFilesClient client(ClientOptions());
+  COHORT_ASSERT_OK_AND_ASSIGN(const FetchPlan plan, client.Describe());
+  // Something of another kind is in the place of the last file.
+  const std::string in_the_way = Path("cache/" + plan.files.back().sha256());
+  COHORT_ASSERT_OK(MakeFolders(in_the_way + "/full"));
+  FileCache cache(Path("cache"));
+  COHORT_ASSERT_OK(client.Fetch(plan.files, &cache));
+  EXPECT_NE(cache.folder(), Path("cache"));
+  for (const v1::RunFile& file : plan.files) EXPECT_TRUE(cache.Has(file)) << file.name();
+  COHORT_EXPECT_OK(ModelFolders::Make(cache, plan.files).status());
+  EXPECT_TRUE(std::filesystem::exists(in_the_way + "/full")) << "it is not ours to remove";
+
+  EXPECT_THAT(cache.FallBack(absl::ResourceExhaustedError("no space left")),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       testing::AllOf(HasSubstr("no space left"), HasSubstr("--cache"))));
 }
 
 TEST_F(RunFilesTest, WhatNobodyUsedForLongIsRemoved) {

@@ -49,8 +49,8 @@ class LearnersRun {
       : options_(options), client_(client) {}
 
   absl::StatusOr<RunSource> Get() {
-    const auto cache = std::make_shared<const FileCache>(
-        options_.cache.empty() ? DefaultCacheFolder() : options_.cache);
+    const auto cache =
+        std::make_shared<FileCache>(options_.cache.empty() ? DefaultCacheFolder() : options_.cache);
     for (int attempt = 1;; ++attempt) {
       COHORT_ASSIGN_OR_RETURN(FetchPlan plan, client_->Describe());
       absl::StatusOr<RunSource> run = Take(std::move(plan), cache);
@@ -60,16 +60,25 @@ class LearnersRun {
   }
 
  private:
-  absl::StatusOr<RunSource> Take(FetchPlan plan, std::shared_ptr<const FileCache> cache) {
+  absl::StatusOr<std::unique_ptr<ModelFolders>> Bring(const std::vector<v1::RunFile>& files,
+                                                      FileCache* cache) {
+    while (true) {
+      COHORT_RETURN_IF_ERROR(client_->Fetch(files, cache));
+      absl::StatusOr<std::unique_ptr<ModelFolders>> folders = ModelFolders::Make(*cache, files);
+      if (folders.ok()) return folders;
+      COHORT_RETURN_IF_ERROR(cache->FallBack(folders.status()));
+    }
+  }
+
+  absl::StatusOr<RunSource> Take(FetchPlan plan, std::shared_ptr<FileCache> cache) {
     RunSource run;
-    run.cache = std::move(cache);
+    run.cache = cache;
     COHORT_ASSIGN_OR_RETURN(run.config, OverrideLearnersConfig(plan.config, options_.overrides));
     const auto theirs = ModelPaths(&plan.config), ours = ModelPaths(&run.config);
     std::erase_if(plan.files, [&](const v1::RunFile& file) {
       return *ours.at(file.folder()) != *theirs.at(file.folder());
     });
-    COHORT_RETURN_IF_ERROR(client_->Fetch(plan.files, *run.cache));
-    COHORT_ASSIGN_OR_RETURN(run.folders, ModelFolders::Make(*run.cache, plan.files));
+    COHORT_ASSIGN_OR_RETURN(run.folders, Bring(plan.files, cache.get()));
     run.has_weights = *ours.at(kPolicyFolder) != *theirs.at(kPolicyFolder);
     run.model_name = *ours.at(kPolicyFolder);
     run.model_sha256 = plan.model_sha256;
