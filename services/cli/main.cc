@@ -8,6 +8,8 @@
 #include <optional>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "common/base/exit_code.h"
 #include "common/base/process.h"
 #include "services/cli/commands.h"
 #include "services/cli/vectors.h"
@@ -398,7 +400,9 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;  // 0: --help, --version
+    if (app.exit(error) == 0) return 0;  // --help, --version
+    WriteTerminationReason(absl::StrCat("cohort: ", error.what()));
+    return 2;
   }
   return action ? action() : 1;
 }

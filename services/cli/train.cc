@@ -28,6 +28,7 @@
 #include "common/base/file.h"
 #include "common/base/status_macros.h"
 #include "common/run_folder/run_folder.h"
+#include "common/supervise/exit_reason.h"
 #include "common/telemetry/metric_names.h"
 #include "services/cli/free_port.h"
 #include "services/cli/one_machine.h"
@@ -98,6 +99,7 @@ class TrainRun {
   std::vector<std::string> LearnerNames() const;
   std::vector<std::string> WorkerNames() const;
 
+  absl::Status StartChild(ChildSpec spec);
   absl::Status StartLearner();
   absl::Status StartWorkersWhenReachable();
   bool RunIsOver() const;
@@ -124,6 +126,7 @@ class TrainRun {
   const std::vector<std::string> gpus_;
 
   SignalGate gate_;
+  std::map<std::string, ExitReason> reasons_;  // by name of the child
   Supervisor supervisor_;
   ProgressView view_;
   LineFollower metrics_, alerts_;
@@ -196,11 +199,18 @@ ChildSpec TrainRun::WorkerSpec(int index) const {
   return spec;
 }
 
+absl::Status TrainRun::StartChild(ChildSpec spec) {
+  const ExitReason& reason = reasons_[spec.name];
+  reason.Clear();
+  spec.environment.push_back(reason.Variable());
+  return supervisor_.Start(spec);
+}
+
 absl::Status TrainRun::StartLearner() {
   COHORT_ASSIGN_OR_RETURN(const int store_port, FreePort());
   const std::string store = absl::StrCat("127.0.0.1:", store_port);
   for (int rank = 0; rank < config_.learner().ranks(); ++rank) {
-    COHORT_RETURN_IF_ERROR(supervisor_.Start(LearnerSpec(rank, store)));
+    COHORT_RETURN_IF_ERROR(StartChild(LearnerSpec(rank, store)));
   }
   return absl::OkStatus();
 }
@@ -211,7 +221,7 @@ absl::Status TrainRun::StartWorkersWhenReachable() {
   if (!address.ok()) return absl::OkStatus();
   address_ = std::string(absl::StripAsciiWhitespace(*address));
   for (int i = 0; i < config_.rollout().workers(); ++i) {
-    COHORT_RETURN_IF_ERROR(supervisor_.Start(WorkerSpec(i)));
+    COHORT_RETURN_IF_ERROR(StartChild(WorkerSpec(i)));
   }
   view_.Say(absl::StrCat("learner at ", address_, ", ", config_.rollout().workers(),
                          " rollout workers; logs in ", OutPath(metric::kLogFolder)));
@@ -223,9 +233,11 @@ absl::Status TrainRun::StartWorkersWhenReachable() {
 }
 
 // ": " and the one line that a program ends with which fails in order; after a crash the end of its
-// log.
+// log. The line may be missing in a log whose disk is full.
 std::string TrainRun::WhatItSaid(const ChildExit& exit) const {
   const std::string log = LogPath(exit.name);
+  const std::string reason = reasons_.at(exit.name).Read();
+  if (!reason.empty()) return absl::StrCat(": ", reason, " (log: ", log, ")");
   const std::string last(absl::StripTrailingAsciiWhitespace(LastLines(log, 1)));
   const bool own =
       absl::StartsWith(last, "cohort-learner: ") || absl::StartsWith(last, "cohort-rollout: ");
@@ -288,7 +300,7 @@ absl::Status TrainRun::RestartWorkers() {
     Worker& worker = workers_[absl::StrCat("worker-", i)];
     if (!worker.restart_at || absl::Now() < *worker.restart_at || RunIsOver()) continue;
     worker.restart_at.reset();
-    COHORT_RETURN_IF_ERROR(supervisor_.Start(WorkerSpec(i)));
+    COHORT_RETURN_IF_ERROR(StartChild(WorkerSpec(i)));
   }
   return absl::OkStatus();
 }

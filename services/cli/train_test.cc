@@ -132,6 +132,17 @@ TEST_F(TrainTest, ALearnersOwnErrorIsTheOneLineThatIsShown) {
                                       Path("run/logs/learner-0.log"), ")\n"));
 }
 
+// As on a full disk: nothing of the learner arrives in its log.
+TEST_F(TrainTest, TheReasonOfALearnerIsShownAlsoWhereItsLogIsLost) {
+  Learner(
+      "echo 'cohort-learner: no space left on device' > $COHORT_TERMINATION_LOG\n"
+      "rm $OUT/logs/learner-0.log\nexit 1");
+  const Outcome outcome = Train();
+  EXPECT_EQ(outcome.exit, 1);
+  EXPECT_THAT(outcome.err,
+              HasSubstr("exit code 1: cohort-learner: no space left on device (log: "));
+}
+
 TEST_F(TrainTest, ACrashedLearnersLogIsShownWhateverItsLastLine) {
   Learner("echo 'before it' >&2\necho 'cohort-learner: of an earlier start' >&2\nkill -9 $$");
   const Outcome outcome = Train();

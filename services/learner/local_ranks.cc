@@ -1,8 +1,5 @@
 #include "services/learner/local_ranks.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
@@ -10,15 +7,14 @@
 #include <optional>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/cpu_count.h"
 #include "common/base/exit_code.h"
-#include "common/base/file.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
+#include "common/supervise/exit_reason.h"
 #include "common/supervise/supervisor.h"
 
 namespace cohort {
@@ -37,26 +33,6 @@ constexpr absl::Duration kFailureGrace = absl::Minutes(10);
 absl::Status BadFlag(absl::string_view flag, absl::string_view expected, int found) {
   return absl::InvalidArgumentError(absl::StrCat(flag, ": expected ", expected, ", found ", found));
 }
-
-// Where a rank leaves the reason of its end: memory that this process reads.
-class Reason {
- public:
-  Reason() : fd_(memfd_create("reason", 0)) {}
-  ~Reason() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Reason(const Reason&) = delete;
-  Reason& operator=(const Reason&) = delete;
-
-  // As the child that inherits it sees it.
-  std::string path() const { return absl::StrCat("/proc/self/fd/", fd_); }
-  std::string Read() const {
-    return std::string(absl::StripAsciiWhitespace(ReadFile(path()).value_or("")));
-  }
-
- private:
-  const int fd_;
-};
 
 class LocalRanks {
  public:
@@ -96,7 +72,7 @@ class LocalRanks {
       spec.argv.push_back(absl::StrCat("--local-rank=", k));
       spec.environment = {{"OMP_WAIT_POLICY", "passive"},
                           {"OMP_NUM_THREADS", absl::StrCat(Threads())},
-                          {"COHORT_TERMINATION_LOG", reasons_[spec.name].path()}};
+                          reasons_[spec.name].Variable()};
       COHORT_RETURN_IF_ERROR(supervisor_.Start(spec));
     }
     COHORT_LOG(INFO) << "started ranks " << names_.front() << " to " << names_.back() << " of "
@@ -170,7 +146,7 @@ class LocalRanks {
 
   const LocalRanksOptions& options_;
   std::vector<std::string> names_;
-  std::map<std::string, Reason> reasons_;
+  std::map<std::string, ExitReason> reasons_;
   SignalGate gate_;
   Supervisor supervisor_;
   int signal_ = 0;                  // of the stop that this process was told

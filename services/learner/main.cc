@@ -98,7 +98,9 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kExitDone : kExitBadSetup;  // 0: --help
+    if (app.exit(error) == 0) return kExitDone;  // --help
+    WriteTerminationReason(absl::StrCat(kProgram, ": ", error.what()));
+    return kExitBadSetup;
   }
   const absl::StatusOr<RankPlacement> placement = Place(asked);
   if (!placement.ok()) return EndOfProgram(kProgram, BadSetup(placement.status()));

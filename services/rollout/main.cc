@@ -37,7 +37,9 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? cohort::kExitDone : cohort::kExitBadSetup;  // 0: --help
+    if (app.exit(error) == 0) return cohort::kExitDone;  // --help
+    cohort::WriteTerminationReason(absl::StrCat("cohort-rollout: ", error.what()));
+    return cohort::kExitBadSetup;
   }
   if (!(args.pace >= 0)) {  // also what is no number
     return cohort::EndOfProgram(

@@ -8,7 +8,9 @@
 namespace cohort {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 class LearnerSetup : public LearnerProcess {};
 
@@ -74,6 +76,17 @@ TEST_F(LearnerSetup, NewTokensThatFillTheContextAreSaidInOneLine) {
   EXPECT_THAT(
       ErrorLines(learner->Log()),
       OneErrorLine("cohort-learner", "rollout.max_new_tokens: 100000 new tokens leave no room"));
+}
+
+TEST_F(LearnerSetup, AnHttpAddressThatIsNoneIsAnErrorOfTheSetupOfBothPrograms) {
+  WriteConfig(3);
+  const auto learner = Learner(0, 1, {"--http-listen", "9090"});
+  EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup) << learner->Log();
+  EXPECT_THAT(ErrorLines(learner->Log()),
+              OneErrorLine("cohort-learner", "--http-listen", "HOST:PORT", "'9090'"));
+  Process worker({bin_ + "/cohort-rollout", "--learner", "127.0.0.1:1", "--http-listen", "9090"},
+                 Path("worker.log"));
+  EXPECT_EQ(worker.Wait(absl::Seconds(60)), kExitBadSetup) << worker.Log();
 }
 
 TEST_F(LearnerSetup, AMistypedKeyIsSaidInOneLineWithItsPlaceAndTheNearestKey) {
@@ -162,8 +175,16 @@ TEST_F(LearnerSetup, MissingDataAndAnUnknownFlagAreErrorsOfTheSetup) {
   auto learner = Learner(0, 1, {"--set", absl::StrCat("data.path=", Path("none.jsonl"))});
   EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup) << learner->Log();
   EXPECT_THAT(learner->Log(), HasSubstr(Path("none.jsonl")));
+  COHORT_ASSERT_OK(WriteFileAtomic(Path("termination-log"), ""));
+  setenv("COHORT_TERMINATION_LOG", Path("termination-log").c_str(), 1);
   learner = Learner(0, 1, {"--lisen", "127.0.0.1:0"});
   EXPECT_EQ(learner->Wait(absl::Seconds(60)), kExitBadSetup) << learner->Log();
+  EXPECT_THAT(ReadFile(Path("termination-log")).value_or(""),
+              AllOf(StartsWith("cohort-learner: "), HasSubstr("--lisen")));
+  Process flag({bin_ + "/cohort-rollout", "--lerner", "127.0.0.1:1"}, Path("flag.log"));
+  EXPECT_EQ(flag.Wait(absl::Seconds(60)), kExitBadSetup) << flag.Log();
+  EXPECT_THAT(ReadFile(Path("termination-log")).value_or(""), StartsWith("cohort-rollout: "));
+  unsetenv("COHORT_TERMINATION_LOG");
   Process worker({bin_ + "/cohort-rollout", "--config", Path("run.yaml"), "--learner",
                   "127.0.0.1:1", "--set", absl::StrCat("model.path=", Path("none"))},
                  Path("worker.log"));
