@@ -8,46 +8,13 @@
 
 #include "cohort/v1/files.pb.h"
 #include "common/base/hash.h"
-#include "common/base/rng.h"
 #include "common/rpc/channel.h"
+#include "tests/fuzz/campaign.h"
 
 namespace cohort {
 namespace {
 
-using Target = int (*)(const uint8_t*, size_t);
-
-void Feed(Target target, const std::string& bytes) {
-  EXPECT_EQ(target(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()), 0);
-}
-
-std::string Mutate(std::string bytes, CounterRng& rng) {
-  const uint64_t edits = 1 + rng.Below(4);
-  for (uint64_t i = 0; i < edits && !bytes.empty(); ++i) {
-    const size_t at = rng.Below(bytes.size());
-    switch (rng.Below(4)) {
-      case 0:
-        bytes[at] = static_cast<char>(rng.Below(256));
-        break;
-      case 1:
-        bytes.erase(at, rng.Below(16));
-        break;
-      case 2:
-        bytes.insert(at, std::string(rng.Below(16), static_cast<char>(rng.Below(256))));
-        break;
-      default:
-        bytes.resize(at);
-    }
-  }
-  return bytes;
-}
-
-void Campaign(Target target, const std::string& seed_input, int rounds) {
-  QuietRpcLogs();
-  Feed(target, "");
-  Feed(target, seed_input);
-  CounterRng rng(13);
-  for (int i = 0; i < rounds; ++i) Feed(target, Mutate(seed_input, rng));
-}
+constexpr uint64_t kSeed = 13;
 
 v1::RunFile File(const std::string& folder, const std::string& name, const std::string& content) {
   v1::RunFile file;
@@ -65,6 +32,7 @@ void AppendBlock(const std::string& bytes, std::string* out) {
 }
 
 TEST(RunFilesFuzzTest, NoBytesCrashTheReaderOfDescriptions) {
+  QuietRpcLogs();
   v1::DescribeReply reply;
   reply.set_resolved_config(
       R"({"model":{"path":"m"},"algorithm":{"reward":{"sources":[{"name":"reward_model"}]}}})");
@@ -74,14 +42,15 @@ TEST(RunFilesFuzzTest, NoBytesCrashTheReaderOfDescriptions) {
       *reply.add_files() = File(folder, name, name);
     }
   }
-  Campaign(&FuzzDescription, reply.SerializeAsString(), 20000);
+  Campaign(&FuzzDescription, reply.SerializeAsString(), 20000, kSeed);
 }
 
 TEST(RunFilesFuzzTest, NoBytesCrashTheAssemblerOfFiles) {
+  QuietRpcLogs();
   std::string input;
   AppendBlock(File("policy", "f", "one two three").SerializeAsString(), &input);
   for (const char* piece : {"one ", "two ", "three"}) AppendBlock(piece, &input);
-  Campaign(&FuzzFileAssembly, input, 20000);
+  Campaign(&FuzzFileAssembly, input, 20000, kSeed);
 }
 
 }  // namespace

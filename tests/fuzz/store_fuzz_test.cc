@@ -8,8 +8,8 @@
 
 #include "cohort/v1/store.pb.h"
 #include "common/base/log.h"
-#include "common/base/rng.h"
 #include "common/rpc/channel.h"
+#include "tests/fuzz/campaign.h"
 
 namespace cohort {
 namespace {
@@ -64,33 +64,10 @@ std::string Seed() {
   return out;
 }
 
-std::string Mutate(std::string bytes, CounterRng& rng) {
-  const uint64_t edits = 1 + rng.Below(4);
-  for (uint64_t i = 0; i < edits && !bytes.empty(); ++i) {
-    const size_t at = rng.Below(bytes.size());
-    switch (rng.Below(3)) {
-      case 0:
-        bytes[at] = static_cast<char>(rng.Below(256));
-        break;
-      case 1:
-        bytes.erase(at, rng.Below(16));
-        break;
-      default:
-        bytes.insert(at, std::string(rng.Below(16), static_cast<char>(rng.Below(256))));
-    }
-  }
-  return bytes;
-}
-
 TEST(StoreFuzzTest, NoCallsCrashTheStoreAndEveryWaitIsAnswered) {
   QuietRpcLogs();
   SetMinLogLevel(LogLevel::kFatal);
-  CounterRng rng(17);
-  const std::string seed = Seed();
-  for (int i = 0; i < 20000; ++i) {
-    const std::string bytes = i == 0 ? seed : Mutate(seed, rng);
-    EXPECT_EQ(FuzzRankStore(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()), 0);
-  }
+  Campaign(&FuzzRankStore, Seed(), 20000, /*seed=*/17);
 }
 
 }  // namespace
