@@ -200,11 +200,20 @@ def learner_drained(cluster, settings):
             run(["kubectl", "uncordon", node])
 
     seconds = replace_learner(release, drain_node)
+    workers_were_not_restarted(cluster)
     failed = release.job()["status"].get("failed", 0)
     numbers = finish_and_check(release, 30)
     steps = [record["step"] for record in trained_steps(release.read_volume("metrics.jsonl"))]
     require(len(steps) == len(set(steps)) and step >= 8, "a step was repeated although the learner could save")
     return f"next step after {seconds:.0f} s, counted failures {failed}; {numbers}"
+
+
+def workers_were_not_restarted(cluster):
+    """They wait for the next learner in the processes that they have."""
+    restarts = {pod["metadata"]["name"]: status["restartCount"]
+                for pod in cluster.items("pods", "app.kubernetes.io/component=rollout")
+                for status in pod["status"].get("containerStatuses", []) if status["restartCount"]}
+    require(not restarts, f"expected workers that wait for the learner, found restarts {restarts}")
 
 
 def replace_learner(release, end):
