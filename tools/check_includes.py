@@ -35,12 +35,14 @@ DIRECT = {
     "model": ["tensor"],
     "generate": ["model", "text", "rl"],
     "scoring": ["model", "rewards"],
+    "run_rewards": ["config", "reward_service", "scoring"],
     "objective": ["tensor", "rl"],
     "collective": ["tensor", "rank_store"],
     "weights": ["tensor", "wire"],
     "train": ["objective", "model", "collective", "scoring", "rl"],
 }
-LIBTORCH = {"tensor", "model", "generate", "scoring", "objective", "collective", "weights", "train"}
+LIBTORCH = {"tensor", "model", "generate", "scoring", "run_rewards", "objective", "collective", "weights",
+            "train"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 TORCH_PREFIXES = ("ATen/", "c10/", "torch/", "caffe2/")

@@ -175,6 +175,9 @@ void RewardSet::Merge(size_t component, RewardVerdict verdict, RowReward* row) {
   if (Judges(verdict.outcome)) {
     row->correct = verdict.outcome == Outcome::kCorrect && (!row->judged || row->correct);
     row->judged = true;
+    if (row->outcome == Outcome::kValue || row->outcome == Outcome::kCorrect) {
+      row->outcome = verdict.outcome;
+    }
   }
   if (verdict.outcome == Outcome::kUnscorable) {
     if (!row->unscorable) {
@@ -182,6 +185,7 @@ void RewardSet::Merge(size_t component, RewardVerdict verdict, RowReward* row) {
       row->cause = verdict.cause;
     }
     row->unscorable = true;
+    row->outcome = Outcome::kUnscorable;
     verdict.value = 0;
     verdict.parts.clear();
   } else if (*verdict.cause != '\0') {

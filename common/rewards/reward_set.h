@@ -49,11 +49,14 @@ struct RewardSetOptions {
 };
 
 struct RowReward {
-  std::vector<float> components;    // one per name, unweighted, the parts too; 0 where unscorable
-  double total = 0;                 // weighted sum
-  bool judged = false;              // some component judged whether the answer is right
-  bool correct = false;             // judged, and every such component said yes
-  bool unscorable = false;          // some component gave no verdict
+  std::vector<float> components;  // one per name, unweighted, the parts too; 0 where unscorable
+  double total = 0;               // weighted sum
+  bool judged = false;            // some component judged whether the answer is right
+  bool correct = false;           // judged, and every such component said yes
+  bool unscorable = false;        // some component gave no verdict
+  // Of the components that judge: kCorrect when all said yes, else what the first that did not
+  // said. kUnscorable when some component gave no verdict, kValue when none judges.
+  Outcome outcome = Outcome::kValue;
   std::string note;                 // why
   const char* cause = "";           // why, as a metric's label
   std::vector<const char*> limits;  // which limits its programs ran into (cause::kCode...)

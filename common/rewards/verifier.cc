@@ -17,20 +17,14 @@
 #include "common/rewards/judges.h"
 #include "common/rewards/regex_verifier.h"
 #include "common/text/json.h"
+#include "common/text/json_text.h"
 
 namespace cohort {
 namespace {
 
-using nlohmann::json;
-
 constexpr uint64_t kRandomStream = 0x72616E646F6Du;  // apart from the sampler's numbers
 constexpr RewardScale kZeroOne = {1, 0, 0};
 constexpr RewardScale kPlusMinus = {1, -1, -1};
-
-std::string GoldText(const json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  return value.is_null() ? std::string() : value.dump();
-}
 
 absl::string_view Looked(const RewardInput& input, const VerifierOptions& options) {
   return options.after_thinking ? AfterThinking(input.completion) : input.completion;
@@ -105,12 +99,12 @@ class LabelVerifier final : public Verifier {
     }
   }
   RewardVerdict Verify(const RewardInput& input) const override {
-    const auto label = input.prompt->columns.find(column_);
-    if (label == input.prompt->columns.end()) {
+    const auto label = input.prompt->spelt.find(column_);
+    if (label == input.prompt->spelt.end()) {
       return {Outcome::kUnscorable, 0, absl::StrCat("the prompt has no column `", column_, "`"),
               cause::kNoGold};
     }
-    const std::string text = GoldText(*label);
+    const std::string text = JsonValueText(label->second);
     if (absl::StripAsciiWhitespace(text).empty()) return {Outcome::kValue, 0, ""};
     const auto judge = judges_.find(input.prompt->reward);
     if (judge == judges_.end()) {
@@ -178,11 +172,14 @@ absl::StatusOr<std::shared_ptr<const RewardPrompt>> MakeRewardPrompt(absl::strin
   if (!prompt->columns.is_object()) {
     return absl::InvalidArgumentError("prompt columns: expected a JSON object");
   }
-  if (const auto answer = prompt->columns.find("answer"); answer != prompt->columns.end()) {
-    if (answer->is_array()) {
-      for (const json& item : *answer) prompt->answers.push_back(GoldText(item));
+  for (auto& [name, value] : JsonMembers(prompt->columns_json)) prompt->spelt.emplace(name, value);
+  if (const auto answer = prompt->spelt.find("answer"); answer != prompt->spelt.end()) {
+    if (absl::StartsWith(answer->second, "[")) {
+      for (const absl::string_view item : JsonElements(answer->second)) {
+        prompt->answers.push_back(JsonValueText(item));
+      }
     } else {
-      prompt->answers.push_back(GoldText(*answer));
+      prompt->answers.push_back(JsonValueText(answer->second));
     }
   }
   if (!prompt->answers.empty()) prompt->answer = prompt->answers.front();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -21,10 +22,12 @@ struct RewardPrompt {
   std::string answer;                // the first of `answers`, "" when there are none
   std::vector<std::string> answers;  // any of them is right
   nlohmann::json columns;            // an object: the prompt's columns
-  std::string reward;                // the data source's own verifier
-  std::string columns_json;          // as given
-  std::string text;                  // the prompt itself, where the caller has it
-  std::vector<int32_t> ids;          // its tokens, likewise
+  // Each column as its line spells it: a number is not parsed and printed again.
+  std::map<std::string, std::string, std::less<>> spelt;
+  std::string reward;        // the data source's own verifier
+  std::string columns_json;  // as given
+  std::string text;          // the prompt itself, where the caller has it
+  std::vector<int32_t> ids;  // its tokens, likewise
 };
 
 // `columns_json`: the prompt's columns as a lease carries them (Prompt::columns_json).

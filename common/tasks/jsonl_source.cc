@@ -10,6 +10,7 @@
 #include "common/base/status_macros.h"
 #include "common/tasks/prompt_source.h"
 #include "common/text/json.h"
+#include "common/text/json_text.h"
 
 namespace cohort {
 namespace {
@@ -56,11 +57,11 @@ absl::StatusOr<std::vector<ChatMessage>> ReadMessages(const json& value, const s
   return messages;
 }
 
-// The gold answer as text; numbers as JSON prints them.
-std::string AnswerText(const json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (value.is_array() && !value.empty()) return AnswerText(value[0]);
-  return value.is_null() || value.is_array() ? std::string() : value.dump();
+// The gold answer as text, the first of several; numbers as the line spells them.
+std::string AnswerText(absl::string_view value) {
+  if (!absl::StartsWith(value, "[")) return JsonValueText(value);
+  const auto elements = JsonElements(value);
+  return elements.empty() ? std::string() : AnswerText(elements[0]);
 }
 
 struct PromptColumn {
@@ -99,7 +100,42 @@ std::string SolutionText(const json& row, bool gsm8k) {
     if (found == row.end() || !found->is_string()) continue;
     const std::string text = found->get<std::string>();
     const bool mark = gsm8k && name == absl::string_view("solution");
-    return mark ? absl::StrCat(text, "\n", kGsm8kMark, AnswerText(row["answer"])) : text;
+    return mark ? absl::StrCat(text, "\n", kGsm8kMark, row["answer"].get<std::string>()) : text;
+  }
+  return "";
+}
+
+bool IsPromptColumn(absl::string_view name) {
+  return std::any_of(std::begin(kPromptColumns), std::end(kPromptColumns),
+                     [&](const PromptColumn& column) { return column.name == name; });
+}
+
+// Every column but the prompt, as `line` spells it; `row` holds it with what was changed since.
+absl::StatusOr<std::string> Columns(absl::string_view line, const json& row, bool gsm8k,
+                                    const std::string& where) {
+  std::vector<JsonMember> members;
+  std::string answer, solution;
+  for (JsonMember& member : JsonMembers(line)) {
+    const bool changed = gsm8k && (member.first == "answer" || member.first == "solution");
+    if (!IsPromptColumn(member.first) && !changed) members.push_back(std::move(member));
+  }
+  if (gsm8k) {
+    COHORT_ASSIGN_OR_RETURN(answer, DumpJson(row["answer"], where));
+    COHORT_ASSIGN_OR_RETURN(solution, DumpJson(row["solution"], where));
+    members.emplace_back("answer", answer);
+    members.emplace_back("solution", solution);
+  } else if (row.contains("solution") && !row.contains("answer")) {
+    const auto found = std::find_if(members.begin(), members.end(), [](const JsonMember& member) {
+      return member.first == "solution";
+    });
+    members.emplace_back("answer", found->second);
+  }
+  return JsonObject(members);
+}
+
+std::string AnswerOf(absl::string_view columns) {
+  for (const auto& [name, value] : JsonMembers(columns)) {
+    if (name == "answer") return AnswerText(value);
   }
   return "";
 }
@@ -117,15 +153,13 @@ absl::StatusOr<Prompt> ReadRow(absl::string_view line, const std::string& where)
   COHORT_ASSIGN_OR_RETURN(prompt.messages,
                           ReadMessages(row[column->name], absl::StrCat(where, ", ", column->name)));
   const bool gsm8k = column->format != Format::kMath && SplitGsm8kAnswer(&row);
-  if (!row.contains("answer") && row.contains("solution")) row["answer"] = row["solution"];
-  prompt.answer = row.contains("answer") ? AnswerText(row["answer"]) : "";
+  COHORT_ASSIGN_OR_RETURN(prompt.columns_json, Columns(line, row, gsm8k, where));
+  prompt.answer = AnswerOf(prompt.columns_json);
   prompt.solution = SolutionText(row, gsm8k);
   prompt.reward = gsm8k ? "rule_gsm8k" : "rule_math";
   if (column->format != Format::kPlain) {
     prompt.instruction = std::string(gsm8k ? kGsm8kInstruction : kMathInstruction);
   }
-  for (const PromptColumn& used : kPromptColumns) row.erase(used.name);
-  COHORT_ASSIGN_OR_RETURN(prompt.columns_json, DumpJson(row, where));
   return prompt;
 }
 

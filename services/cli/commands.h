@@ -163,6 +163,20 @@ struct LabelArgs {
 };
 int RunLabel(const LabelArgs& args);
 
+// Verdicts on responses that somebody wrote: one of `input` (with `reward`, `config` or both) and
+// `cases`.
+struct ScoreArgs {
+  std::string input;   // JSONL {"completion","answer", further columns, "options"}; "-": stdin
+  std::string reward;  // a verifier; with `config`: what `task` stands for
+  std::string config;  // a run's reward section; empty: `reward` alone
+  std::vector<std::string> overrides;
+  std::string out;  // JSONL of verdicts; empty: standard output
+  std::string cases;
+  std::string interpreter = "/usr/bin/python3 -I";  // of code_tests, without a configuration
+  SecurityFlags security;                           // of reward services
+};
+int RunScore(const ScoreArgs& args);
+
 struct StudyArgs {
   std::string name;  // of a study, or its file; empty: lists the studies
   std::string out = "runs/studies";

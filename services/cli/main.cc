@@ -343,6 +343,49 @@ void AddLabel(CLI::App* app, Action* action) {
   command->callback([=] { *action = [args] { return RunLabel(*args); }; });
 }
 
+void AddScore(CLI::App* app, Action* action) {
+  auto args = std::make_shared<ScoreArgs>();
+  CLI::App* command = app->add_subcommand(
+      "score", "Try a reward: verdicts on responses in a file, without a model");
+  CLI::Option* input = command
+                           ->add_option("--input", args->input,
+                                        "Lines {\"completion\", \"answer\", further columns, "
+                                        "\"options\"}; -: standard input")
+                           ->type_name("FILE.jsonl");
+  CLI::Option* reward = command->add_option(
+      "--reward", args->reward, "A verifier, such as rule_math; with -c: what `task` stands for");
+  CLI::Option* config =
+      command->add_option("-c,--config", args->config, "A configuration's reward, or a recipe's")
+          ->type_name("FILE");
+  command->add_option("--set", args->overrides, "Override one value of the configuration")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->needs(config);
+  command->add_option("--out", args->out, "Verdicts; default: standard output")
+      ->type_name("FILE.jsonl")
+      ->needs(input);
+  CLI::Option* cases =
+      command
+          ->add_option("--cases", args->cases,
+                       "Instead: lines with `id`, `verifier`, `expected`; prints what differs")
+          ->type_name("FILE.jsonl")
+          ->excludes(input)
+          ->excludes(reward)
+          ->excludes(config);
+  command->add_option("--interpreter", args->interpreter, "Of code_tests, without -c")
+      ->capture_default_str()
+      ->excludes(config);
+  AddSecurityFlags(command, &args->security);
+  command->callback([=] {
+    if (input->empty() && cases->empty()) throw CLI::RequiredError("--input or --cases");
+    if (!input->empty() && reward->empty() && config->empty()) {
+      throw CLI::RequiredError("--reward NAME or -c FILE");
+    }
+    *action = [args] { return RunScore(*args); };
+  });
+}
+
 void AddStudy(CLI::App* app, const std::string& self, Action* action) {
   auto args = std::make_shared<StudyArgs>();
   args->self = self;
@@ -387,6 +430,7 @@ int Main(int argc, char** argv) {
   AddReport(&app, &action);
   AddSelect(&app, &action);
   AddLabel(&app, &action);
+  AddScore(&app, &action);
   AddStudy(&app, program, &action);
   AddLogprobs(&app, &action);
   AddFinishWatch(&app, &action);

@@ -9,7 +9,7 @@
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
 #include "common/rl/signals.h"
-#include "common/text/json.h"
+#include "common/text/json_text.h"
 #include "services/learner/prompt_selection.h"
 
 namespace cohort {
@@ -38,18 +38,17 @@ SamplePlan EvalPlan(const v1::RunConfig& config) {
 }
 
 // algorithms.md 6.3: the request at the end of the prompt, and the column that tells the reward.
-absl::Status AskForLength(const v1::L1& request, bool maximum, uint64_t seed, uint64_t ordinal,
-                          Prompt* prompt, PromptFormat* format) {
+void AskForLength(const v1::L1& request, bool maximum, uint64_t seed, uint64_t ordinal,
+                  Prompt* prompt, PromptFormat* format) {
   CounterRng rng(seed ^ kLengthStream, ordinal);
   const int64_t tokens = rng.Between(request.min_tokens(), request.max_tokens());
   const std::string text =
       absl::StrCat(maximum ? " Think for maximum " : " Think for ", tokens, " tokens.");
   (format->prompt_suffix.empty() ? prompt->instruction : format->prompt_suffix) += text;
-  COHORT_ASSIGN_OR_RETURN(nlohmann::json columns,
-                          ParseJson(prompt->columns_json, "prompt columns"));
-  columns[kTargetTokens] = tokens;
-  COHORT_ASSIGN_OR_RETURN(prompt->columns_json, DumpJson(columns, "prompt columns"));
-  return absl::OkStatus();
+  const std::string requested = absl::StrCat(tokens);
+  std::vector<JsonMember> columns = JsonMembers(prompt->columns_json);
+  columns.emplace_back(kTargetTokens, requested);
+  prompt->columns_json = JsonObject(columns);
 }
 
 template <typename Source>
@@ -161,8 +160,7 @@ absl::StatusOr<PromptItem> PromptMaker::Encode(Prompt prompt, uint64_t ordinal,
                                                int64_t max_prompt_tokens) const {
   PromptFormat format = format_;
   if (request_) {
-    COHORT_RETURN_IF_ERROR(
-        AskForLength(*request_, request_maximum_, config_.run().seed(), ordinal, &prompt, &format));
+    AskForLength(*request_, request_maximum_, config_.run().seed(), ordinal, &prompt, &format);
   }
   PromptItem item;
   item.ordinal = ordinal;
@@ -192,23 +190,20 @@ absl::StatusOr<PromptItem> PromptMaker::Train(uint64_t ordinal) const {
   item.purpose = Purpose::kTrain;
   item.plans = planner_.For(ordinal);
   if (config_.data().sealed_labels()) {
-    COHORT_ASSIGN_OR_RETURN(item.columns_json, Seal(item.columns_json));
+    item.columns_json = Seal(item.columns_json);
   }
   return item;
 }
 
 // An allow-list: a file's own columns may hold the answer under any name.
-absl::StatusOr<std::string> PromptMaker::Seal(const std::string& columns_json) const {
-  COHORT_ASSIGN_OR_RETURN(const nlohmann::json columns, ParseJson(columns_json, "prompt columns"));
+std::string PromptMaker::Seal(const std::string& columns_json) const {
   std::set<std::string> allowed = {kTargetTokens};
   for (const v1::RewardComponent& source : config_.algorithm().reward().sources()) {
     if (source.name() == "majority_offline") allowed.insert(source.column());
   }
-  nlohmann::json sealed = nlohmann::json::object();
-  for (const std::string& name : allowed) {
-    if (const auto column = columns.find(name); column != columns.end()) sealed[name] = *column;
-  }
-  return DumpJson(sealed, "prompt columns");
+  std::vector<JsonMember> sealed = JsonMembers(columns_json);
+  std::erase_if(sealed, [&](const JsonMember& column) { return !allowed.contains(column.first); });
+  return JsonObject(sealed);
 }
 
 }  // namespace cohort

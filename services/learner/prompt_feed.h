@@ -51,7 +51,7 @@ class PromptMaker {
   absl::StatusOr<EvalSet> MakeEvalSet(const v1::EvalSource& source, uint64_t first_ordinal) const;
   absl::StatusOr<PromptItem> Encode(Prompt prompt, uint64_t ordinal,
                                     int64_t max_prompt_tokens) const;
-  absl::StatusOr<std::string> Seal(const std::string& columns_json) const;
+  std::string Seal(const std::string& columns_json) const;
 
   const v1::RunConfig config_;
   const Tokenizer* const tokenizer_;

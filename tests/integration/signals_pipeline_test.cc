@@ -18,6 +18,7 @@
 #include "common/rl/label_free.h"
 #include "common/rl/shaping.h"
 #include "common/rl/signals.h"
+#include "common/run_rewards/run_rewards.h"
 #include "common/text/json.h"
 #include "common/text/tiny_tokenizer.h"
 #include "common/train/train_testing.h"
@@ -25,7 +26,6 @@
 #include "common/wire/lease_codec.h"
 #include "services/learner/prompt_feed.h"
 #include "services/learner/training_config.h"
-#include "services/rollout/make_rewards.h"
 #include "services/rollout/reward_runner.h"
 
 namespace cohort {

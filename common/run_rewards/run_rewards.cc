@@ -1,4 +1,4 @@
-#include "services/rollout/make_rewards.h"
+#include "common/run_rewards/run_rewards.h"
 
 #include <unistd.h>
 
@@ -134,9 +134,10 @@ std::optional<GroupSourceOptions> MakeGroupSource(const v1::RewardComponent& sou
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GroupScorer>> MakeRewards(
-    const v1::RunConfig& config, const std::shared_ptr<const Security>& security) {
-  std::vector<ScoredComponent> components;
+absl::StatusOr<RewardPlan> PlanRewards(const v1::RunConfig& config,
+                                       const std::shared_ptr<const Security>& security) {
+  RewardPlan plan;
+  std::vector<ScoredComponent>& components = plan.components;
   for (const v1::RewardComponent& source : config.algorithm().reward().sources()) {
     if (source.name() == "implicit_prm") continue;  // the learner's own, algorithms.md section 9
     components.push_back({MakeComponent(source, config), MakeGroupSource(source, config)});
@@ -147,16 +148,21 @@ absl::StatusOr<std::unique_ptr<GroupScorer>> MakeRewards(
       COHORT_ASSIGN_OR_RETURN(components.back().row.scorer, LoadRewardModel(source, config));
     }
   }
-  GroupScorerOptions scoring;
-  scoring.run_seed = config.run().seed();
-  scoring.cluster = MapGate(config.algorithm().filter().gate()).kind != Gate::kNone;
-  RewardSetOptions& options = scoring.rewards;
+  plan.options.run_seed = config.run().seed();
+  plan.options.cluster = MapGate(config.algorithm().filter().gate()).kind != Gate::kNone;
+  RewardSetOptions& options = plan.options.rewards;
   options.timeout = absl::Seconds(config.reward().timeout_seconds());
   options.threads = config.reward().threads();
   options.code = CodeLimits(config.reward().code());
   AddRequired(config.data().sources(), &options.required);
   AddRequired(config.eval().sources(), &options.required);
-  return GroupScorer::Create(std::move(components), scoring);
+  return plan;
+}
+
+absl::StatusOr<std::unique_ptr<GroupScorer>> MakeRewards(
+    const v1::RunConfig& config, const std::shared_ptr<const Security>& security) {
+  COHORT_ASSIGN_OR_RETURN(RewardPlan plan, PlanRewards(config, security));
+  return GroupScorer::Create(std::move(plan.components), plan.options);
 }
 
 }  // namespace cohort
