@@ -1,10 +1,10 @@
 #include "common/config/algorithm.h"
 
-#include <set>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/reward_sources.h"
 #include "common/base/status_macros.h"
 #include "common/config/schema.h"
 #include "common/rl/algorithm_names.h"
@@ -30,22 +30,22 @@ absl::StatusOr<E> Chosen(const std::string& field, const google::protobuf::Messa
   return ParseName<E>(field, part->name());
 }
 
-// Outcome rewards that algorithms.md has no name for.
+// Outcome rewards that algorithms.md has no name for are one thing to common/rl.
 bool StandsAsRuleMath(const std::string& name) {
-  static const auto* const kNames = new std::set<std::string>{
-      "task",       "rule_last_integer", "rule_sorting", "rule_countdown", "rule_number",
-      "rule_units", "rule_choice",       "rule_exact",   "rule_regex",     "service"};
-  return kNames->count(name) > 0;
+  const RewardSourceRow* row = FindRewardSource(name);
+  return row != nullptr && (row->kind == RewardKind::kTask || row->kind == RewardKind::kRule ||
+                            row->kind == RewardKind::kService);
 }
 
 absl::Status MapReward(const v1::RewardChoice& in, AlgorithmSpec* out) {
   out->sources.clear();
   for (const v1::RewardComponent& component : in.sources()) {
     RewardSourceSpec source;
-    if (!StandsAsRuleMath(component.name())) {
-      COHORT_ASSIGN_OR_RETURN(
-          source.name,
-          ParseName<RewardSource>("algorithm.reward.sources[].name", component.name()));
+    const auto name = ParseName<RewardSource>("algorithm.reward.sources[].name", component.name());
+    if (name.ok()) {
+      source.name = *name;
+    } else if (!StandsAsRuleMath(component.name())) {
+      return name.status();
     }
     source.weight = component.weight();
     source.inverse = component.inverse();

@@ -10,8 +10,8 @@
 
 namespace cohort {
 
-// Expects a resolved configuration. The verifiers that algorithms.md has no name for (`task`,
-// rule_last_integer, rule_sorting, rule_countdown) stand as rule_math.
+// Expects a resolved configuration. `task`, `service` and the rules that algorithms.md has no name
+// for stand as rule_math.
 // InvalidArgument for a name that common/rl does not know.
 absl::StatusOr<AlgorithmSpec> ToAlgorithmSpec(const v1::RunConfig& config);
 

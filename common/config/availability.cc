@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/base/verifier_names.h"
+#include "common/base/reward_sources.h"
 #include "common/config/schema.h"
 
 namespace cohort {
@@ -40,20 +40,18 @@ std::string Text(const google::protobuf::EnumDescriptor* type, E value) {
 }  // namespace
 
 std::vector<std::string> VerifierChoices() {
-  return {kVerifierNames.begin(), kVerifierNames.end()};
+  Names names;
+  for (const RewardSourceRow& row : kRewardSources) {
+    if (IsVerifier(row)) names.emplace_back(row.name);
+  }
+  return names;
 }
 
 std::vector<std::string> NotAvailable(const v1::RunConfig& config) {
   const v1::AlgorithmSection& algorithm = config.algorithm();
   Availability have;
-  Names sources = VerifierChoices();
-  sources.insert(sources.begin(), "task");
-  sources.push_back("service");
-  sources.push_back("reward_model");
-  sources.push_back("implicit_prm");
-  sources.insert(sources.end(),
-                 {"majority_online", "majority_offline", "incorrect_label", "semantic_frequency",
-                  "neg_entropy_mean", "neg_entropy_sum", "seq_logprob"});
+  Names sources;
+  for (const RewardSourceRow& row : kRewardSources) sources.emplace_back(row.name);
   for (const v1::RewardComponent& source : algorithm.reward().sources()) {
     have.Check("algorithm.reward.sources[].name", source.name(), sources);
   }

@@ -1,12 +1,16 @@
 #include "common/rewards/answer_text.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/rewards/answer.h"
+#include "common/rewards/choice.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/judges.h"
-#include "common/rewards/normalize.h"
+#include "common/rewards/literal.h"
+#include "common/rewards/plain_text.h"
 #include "common/rewards/reply.h"
 
 namespace cohort {
@@ -14,31 +18,24 @@ namespace {
 
 using Text = std::optional<std::string>;
 
-constexpr size_t kBoxWindow = 100;   // characters; as JudgeDapo
 constexpr size_t kMaxSpelled = 256;  // bytes; the search takes up to so many steps per byte of text
 
 Text ReadMath(absl::string_view completion) { return ExtractBoxed(completion); }
-Text ReadGsm8k(absl::string_view completion) { return ExtractGsm8kStrict(completion, kNoWindow); }
-Text ReadInteger(absl::string_view completion) { return ExtractLastInteger(completion); }
-
-Text ReadDapo(absl::string_view completion) {
-  if (const Text answer = ExtractDapoAnswer(completion, kNoWindow)) {
-    return NormalizeMinerva(*answer);
-  }
-  return ExtractBoxed(LastCharacters(completion, kBoxWindow));
-}
-
 Text ReadReply(absl::string_view completion) { return ExtractReply(completion); }
 
 Text ReadNumber(absl::string_view completion) {
-  const std::string reply = ExtractReply(completion);
-  const auto number = ExtractLastNumber(reply);
-  return number ? Text(std::string(*number)) : std::nullopt;
+  const Reply reply = FindReply(completion);
+  if (CanonicalNumber(StripDecoration(reply.text))) {
+    return std::string(StripDecoration(reply.text));
+  }
+  if (reply.place == ReplyPlace::kBox) return std::nullopt;
+  const auto literal = LastLiteral(reply.text);
+  return literal && !literal->in_expression ? Text(literal->text) : std::nullopt;
 }
 
 Text ReadChoice(absl::string_view completion) {
-  const auto letter = ExtractChoice(completion);
-  return letter ? Text(std::string(1, *letter)) : std::nullopt;
+  const auto choice = FindChoice(completion, LetterChoices());
+  return choice ? Text(std::string(1, static_cast<char>('A' + *choice))) : std::nullopt;
 }
 
 struct Form {
@@ -48,8 +45,8 @@ struct Form {
   const char* after;
 };
 constexpr Form kForms[] = {
-    {"rule_math", ReadMath, "\\boxed{", "}"}, {"rule_gsm8k", ReadGsm8k, "#### ", ""},
-    {"rule_dapo", ReadDapo, "Answer: ", ""},  {"rule_last_integer", ReadInteger, "", ""},
+    {"rule_math", ReadMath, "\\boxed{", "}"}, {"rule_gsm8k", ExtractGsm8kAnswer, "#### ", ""},
+    {"rule_dapo", ReadDapo, "Answer: ", ""},  {"rule_last_integer", ExtractLastInteger, "", ""},
     {"rule_sorting", ReadSorting, "", ""},    {"rule_countdown", ReadCountdown, "", ""},
     {"rule_number", ReadNumber, "", ""},      {"rule_choice", ReadChoice, "\\boxed{", "}"},
 };
@@ -93,6 +90,8 @@ std::shared_ptr<const RewardPrompt> WithAnswer(const RewardPrompt& prompt,
                                                const std::string& answer) {
   auto changed = std::make_shared<RewardPrompt>(prompt);
   changed->answer = answer;
+  changed->spelt["answer"] = nlohmann::json(answer).dump(-1, ' ', /*ensure_ascii=*/false,
+                                                         nlohmann::json::error_handler_t::replace);
   changed->answers = {answer};
   return changed;
 }

@@ -5,14 +5,17 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "common/rewards/literal.h"
+#include "common/rewards/plain_text.h"
 
 namespace cohort {
 namespace {
 
 constexpr absl::string_view kBox = "\\boxed{";
 constexpr absl::string_view kThinkEnd = "</think>";
+constexpr size_t kMaxBoxOption = 40;  // bytes
+constexpr int kMostMarks = 256;
 
 bool IsDigit(char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); }
 
@@ -53,45 +56,120 @@ size_t AnswerStart(absl::string_view text, size_t begin) {
   return start;
 }
 
-// A number as it is written from `begin`: digits, groups of three after commas, a fraction.
-struct WrittenNumber {
-  size_t end = 0;
-  std::string digits;
-  bool whole = true;  // the fraction, if any, is all zeros
-};
-
-bool IsThousandsGroup(absl::string_view text, size_t comma) {
-  if (comma + 3 >= text.size() || text[comma] != ',') return false;
-  const bool three =
-      IsDigit(text[comma + 1]) && IsDigit(text[comma + 2]) && IsDigit(text[comma + 3]);
-  return three && (comma + 4 >= text.size() || !IsDigit(text[comma + 4]));
+// Behind the name of a box at the backslash `at`, and its options; 0: there is none.
+size_t BoxNameEnd(absl::string_view text, size_t at) {
+  for (const absl::string_view name : {"\\boxed", "\\fbox", "\\framebox"}) {
+    if (!absl::StartsWith(text.substr(at), name)) continue;
+    size_t end = at + name.size();
+    if (end < text.size() && absl::ascii_isalpha(static_cast<unsigned char>(text[end]))) return 0;
+    while (name == "\\framebox" && end < text.size() && text[end] == '[') {  // [width][place]
+      const size_t close = text.substr(end, kMaxBoxOption).find(']');
+      if (close == absl::string_view::npos) return 0;
+      end += close + 1;
+    }
+    return end;
+  }
+  return 0;
 }
 
-WrittenNumber ReadNumber(absl::string_view text, size_t begin) {
-  WrittenNumber number;
-  size_t i = begin;
-  while (i < text.size() && IsDigit(text[i])) ++i;
-  number.digits = std::string(text.substr(begin, i - begin));
-  if (i - begin <= 3) {
-    for (; IsThousandsGroup(text, i); i += 4) number.digits.append(text.data() + i + 1, 3);
+// Behind the number or the letter that stands in a box without braces; `begin`: there is none.
+size_t BareBoxEnd(absl::string_view text, size_t begin) {
+  size_t end = begin < text.size() && text[begin] == '-' ? begin + 1 : begin;
+  const size_t digits = end;
+  const auto digit = [&](size_t i) { return i < text.size() && IsDigit(text[i]); };
+  while (digit(end) || (end > digits && end < text.size() && text[end] == '.' && digit(end + 1))) {
+    ++end;
   }
-  if (i + 1 < text.size() && text[i] == '.' && IsDigit(text[i + 1])) {
-    for (++i; i < text.size() && IsDigit(text[i]); ++i) number.whole &= text[i] == '0';
-  }
-  number.end = i;
-  return number;
+  if (end > digits) return end;
+  const auto letter = [&](size_t i) {
+    return i < text.size() && absl::ascii_isalpha(static_cast<unsigned char>(text[i]));
+  };
+  return letter(begin) && !letter(begin + 1) ? begin + 1 : begin;
 }
 
-// A minus right after a letter, a digit or a bracket subtracts ("x-5"); so does one that is parted
-// from a number by spaces only ("10 -5").
-bool HasSign(absl::string_view text, size_t begin) {
-  if (begin == 0 || text[begin - 1] != '-') return false;
-  const absl::string_view before = text.substr(0, begin - 1);
-  if (before.empty()) return true;
-  const auto adjacent = static_cast<unsigned char>(before.back());
-  if (absl::ascii_isalnum(adjacent) || adjacent == ')') return false;
-  const size_t word = before.find_last_not_of(' ');
-  return word == absl::string_view::npos || (!IsDigit(before[word]) && before[word] != ')');
+// Calls `take(begin, end)` for the content of every box that is closed, in the order of their ends.
+template <typename Take>
+void ForEachBox(absl::string_view text, Take take) {
+  constexpr size_t kPlainBrace = absl::string_view::npos;
+  std::vector<size_t> open;  // where the content of a box begins, kPlainBrace for other braces
+  for (size_t i = text.find_first_of("\\{}"); i < text.size(); i = text.find_first_of("\\{}", i)) {
+    if (text[i] == '{') {
+      open.push_back(kPlainBrace);
+    } else if (text[i] == '}') {
+      if (open.empty()) {
+        ++i;
+        continue;
+      }
+      if (open.back() != kPlainBrace) take(open.back(), i);
+      open.pop_back();
+    } else if (const size_t name = BoxNameEnd(text, i); name > 0) {
+      const size_t content = SkipSpaces(text, name);
+      const size_t bare = BareBoxEnd(text, content);
+      if (content < text.size() && text[content] == '{') {
+        open.push_back(content + 1);
+        i = content + 1;
+        continue;
+      }
+      if (bare > content) take(content, bare);
+      i = name;
+      continue;
+    } else {
+      // An escaped brace is none; a box may follow a backslash that was written twice.
+      const bool escaped = i + 1 < text.size() && text[i + 1] != '\\';
+      const bool row_end = !escaped && BoxNameEnd(text, std::min(i + 1, text.size() - 1)) == 0;
+      i += escaped || row_end ? 2 : 1;
+      continue;
+    }
+    ++i;
+  }
+}
+
+bool StartsLikeNumber(absl::string_view line) {
+  constexpr absl::string_view kFirst = "0123456789+-.$\\(*";
+  if (absl::StrContains(kFirst, line[0])) return true;
+  for (const absl::string_view sign :
+       {"\u20ac", "\u00a3", "\u00a5", "\u20b9", "\u221a", "\u03c0"}) {
+    if (absl::StartsWith(line, sign)) return true;
+  }
+  return false;
+}
+
+// "Total = 24", "Total: 24", "The answer is 24": a name or an announcement and its number.
+bool NamesNumber(absl::string_view line) {
+  size_t begin = line.rfind('=');
+  if (begin == absl::string_view::npos) begin = line.rfind(':');
+  if (begin == absl::string_view::npos) {
+    absl::string_view rest = line;
+    for (const absl::string_view word : {"the ", "final "}) {
+      if (absl::StartsWithIgnoreCase(rest, word)) rest.remove_prefix(word.size());
+    }
+    begin = absl::StartsWithIgnoreCase(rest, "answer") ? line.rfind(" is ") : begin;
+    if (begin == absl::string_view::npos) return false;
+    begin += 3;
+  } else if (line[begin] == ':' &&
+             line.substr(0, begin).find_first_of("0123456789") != absl::string_view::npos) {
+    return false;  // "Step 2: 40" is a heading
+  }
+  const absl::string_view behind = StripDecoration(line.substr(begin + 1));
+  return !behind.empty() && StartsLikeNumber(behind);
+}
+
+size_t SkipEmphasis(absl::string_view text, size_t i) {
+  while (i < text.size() && (text[i] == '*' || text[i] == '_')) ++i;
+  return i;
+}
+
+// Behind the colon that ends the word before `i`; 0: no colon follows.
+size_t ColonEnd(absl::string_view text, size_t i) {
+  i = SkipSpaces(text, SkipEmphasis(text, i));
+  if (absl::StartsWith(text.substr(i), ":")) return i + 1;
+  return absl::StartsWith(text.substr(i), "\uff1a") ? i + 3 : 0;
+}
+
+// Behind emphasis that ends at the colon before `i`: "**Answer:** 5".
+size_t ClosedEmphasis(absl::string_view text, size_t i) {
+  const size_t end = SkipEmphasis(text, i);
+  return end == text.size() || SpaceSize(text, end) > 0 ? end : i;
 }
 
 }  // namespace
@@ -110,10 +188,16 @@ absl::string_view LastCharacters(absl::string_view text, size_t count) {
 
 absl::string_view AfterThinking(absl::string_view text) {
   const size_t at = text.rfind(kThinkEnd);
-  return at == absl::string_view::npos ? text : text.substr(at + kThinkEnd.size());
+  return text.substr(at == absl::string_view::npos ? text.size() : at + kThinkEnd.size());
 }
 
 std::optional<std::string> ExtractBoxed(absl::string_view text) {
+  std::optional<absl::string_view> last;
+  ForEachBox(text, [&](size_t begin, size_t end) { last = text.substr(begin, end - begin); });
+  return last ? std::optional<std::string>(std::string(*last)) : std::nullopt;
+}
+
+std::optional<std::string> ExtractBoxedCompat(absl::string_view text) {
   const size_t at = text.rfind(kBox);
   if (at == absl::string_view::npos) return std::nullopt;
   const size_t begin = at + kBox.size();
@@ -162,39 +246,56 @@ std::optional<std::string> ExtractDapoAnswer(absl::string_view text, size_t wind
   return last;
 }
 
-std::optional<std::string> ExtractLastInteger(absl::string_view text) {
-  std::optional<std::string> last;
-  for (size_t i = 0; i < text.size();) {
-    if (!IsDigit(text[i])) {
-      ++i;
+std::optional<std::string> ExtractGsm8kAnswer(absl::string_view text) {
+  constexpr absl::string_view kMark = "####";
+  size_t at = text.rfind(kMark);
+  for (int tries = 0; at != absl::string_view::npos && tries < kMostMarks; ++tries) {
+    const size_t begin = SkipSpaces(text, at + kMark.size());
+    const absl::string_view line =
+        StripDecoration(text.substr(begin, text.find('\n', begin) - begin));
+    if (!line.empty() && (StartsLikeNumber(PlainText(line.substr(0, 4))) || NamesNumber(line))) {
+      return std::string(line);
+    }
+    while (at > 0 && text[at - 1] == '#') --at;  // a deeper heading
+    at = at == 0 ? absl::string_view::npos : text.rfind(kMark, at - 1);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> ExtractAnswerLine(absl::string_view text) {
+  constexpr absl::string_view kWord = "answer";
+  std::optional<absl::string_view> last;
+  for (size_t i = 0; i + kWord.size() <= text.size(); ++i) {
+    // The cheap test first: this loop visits every character.
+    if ((text[i] | 0x20) != 'a' || !absl::EqualsIgnoreCase(text.substr(i, kWord.size()), kWord)) {
       continue;
     }
-    WrittenNumber number = ReadNumber(text, i);
-    if (number.whole) last = absl::StrCat(HasSign(text, i) ? "-" : "", number.digits);
-    i = number.end;
+    const size_t colon = ColonEnd(text, i + kWord.size());
+    if (colon == 0) continue;
+    const size_t start = SkipSpaces(text, ClosedEmphasis(text, SkipSpaces(text, colon)));
+    if (start >= text.size()) continue;
+    const size_t end = std::min(text.find('\n', start), text.size());
+    last = text.substr(start, end - start);
+    i = end - 1;
   }
-  return last;
+  return last ? std::optional<std::string>(std::string(*last)) : std::nullopt;
+}
+
+std::optional<std::string> ExtractLastInteger(absl::string_view text) {
+  const auto literal = LastLiteral(text);
+  if (!literal || !literal->integer) return std::nullopt;
+  const absl::string_view written = literal->text;
+  std::string digits;
+  for (const char c : written.substr(0, written.find('.'))) {
+    if (IsDigit(c) || c == '-') digits += c;
+  }
+  return digits;
 }
 
 double FormatBoxedReward(absl::string_view text) {
-  constexpr size_t kOther = absl::string_view::npos;
-  std::vector<size_t> open;  // where the content of a box begins; kOther: braces of another kind
-  size_t ink = 0;            // behind the last character that is no white space
-  for (size_t i = 0; i < text.size();) {
-    if (const size_t space = SpaceSize(text, i); space > 0) {
-      i += space;
-      continue;
-    }
-    if (text[i] == '{') {
-      const bool box = absl::EndsWith(text.substr(0, i + 1), kBox);
-      open.push_back(box ? i + 1 : kOther);
-    } else if (text[i] == '}' && !open.empty()) {
-      if (open.back() != kOther && ink > open.back()) return 1.0;
-      open.pop_back();
-    }
-    ink = ++i;
-  }
-  return 0.0;
+  bool any = false;
+  ForEachBox(text, [&](size_t begin, size_t end) { any = any || SkipSpaces(text, begin) < end; });
+  return any ? 1.0 : 0.0;
 }
 
 }  // namespace cohort

@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/reward_sources.h"
 #include "common/base/status_macros.h"
-#include "common/base/verifier_names.h"
 #include "common/rewards/answer_text.h"
 #include "common/rl/signals.h"
 #include "common/text/response_text.h"

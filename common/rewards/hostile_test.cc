@@ -10,10 +10,13 @@
 #include "absl/strings/str_cat.h"
 #include "common/rewards/answer.h"
 #include "common/rewards/answer_text.h"
+#include "common/rewards/choice.h"
 #include "common/rewards/code_blocks.h"
+#include "common/rewards/countdown.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/group_reward.h"
 #include "common/rewards/hostile_answers.h"
+#include "common/rewards/literal.h"
 #include "common/rewards/normalize.h"
 #include "common/rewards/quantity.h"
 #include "common/rewards/reply.h"
@@ -118,11 +121,16 @@ TEST(HostileAnswerTest, NoExtractorTakesLong) {
       {"gsm8k", [](const std::string& text) { ExtractGsm8kStrict(text, kNoWindow); }},
       {"dapo", [](const std::string& text) { ExtractDapoAnswer(text, kNoWindow); }},
       {"last integer", [](const std::string& text) { ExtractLastInteger(text); }},
-      {"last number", [](const std::string& text) { ExtractLastNumber(text); }},
+      {"last number", [](const std::string& text) { LastLiteral(text); }},
+      {"mark", [](const std::string& text) { ExtractGsm8kAnswer(text); }},
+      {"answer line", [](const std::string& text) { ExtractAnswerLine(text); }},
+      {"replied number", [](const std::string& text) { RepliedNumber(text); }},
+      {"last quantity", [](const std::string& text) { LastQuantity(text); }},
+      {"countdown", [](const std::string& text) { EvaluateCountdown(CountdownExpression(text)); }},
       {"format", [](const std::string& text) { FormatBoxedReward(text); }},
       {"thinking", [](const std::string& text) { AfterThinking(text); }},
       {"reply", [](const std::string& text) { ExtractReply(text); }},
-      {"choice", [](const std::string& text) { ExtractChoice(text); }},
+      {"choice", [](const std::string& text) { FindChoice(text, LetterChoices()); }},
       {"code", [](const std::string& text) { ExtractCode(text); }},
       {"canonical", [](const std::string& text) { CanonicalAnswer(text); }},
       {"canonical number", [](const std::string& text) { CanonicalNumber(text); }},

@@ -17,19 +17,20 @@ struct Judgement {
 
 using Judge = Judgement (*)(absl::string_view completion, const RewardPrompt& prompt, bool compat);
 
-// The last \boxed against the gold answer (or the box inside it), by value.
+// The last closed box against the gold answer, by value.
 Judgement JudgeMath(absl::string_view completion, const RewardPrompt& prompt, bool compat);
-// "#### N", compared as a number.
+// What stands behind the last "####", compared as a number.
 Judgement JudgeGsm8k(absl::string_view completion, const RewardPrompt& prompt, bool compat);
-// "Answer: ...", else a box in the last 100 characters, Minerva-normalised.
+// The last "Answer: ..." line, else a box in the last 100 characters, by value. With `compat` as
+// text that Minerva's rules normalise.
 Judgement JudgeDapo(absl::string_view completion, const RewardPrompt& prompt, bool compat);
-// The last integer.
+// The last number, which must be an integer.
 Judgement JudgeLastInteger(absl::string_view completion, const RewardPrompt& prompt, bool compat);
-// The integers of the last line, in order.
+// The numbers of the reply, in order.
 Judgement JudgeSorting(absl::string_view completion, const RewardPrompt& prompt, bool compat);
 // An expression that uses each of the column `numbers` once and has the answer's value.
 Judgement JudgeCountdown(absl::string_view completion, const RewardPrompt& prompt, bool compat);
-// The reply, or the last number in it, compared by value.
+// The reply, or the last number that its sentence states, by value.
 Judgement JudgeNumber(absl::string_view completion, const RewardPrompt& prompt, bool compat);
 // The reply as a number with a unit (quantity.h).
 Judgement JudgeQuantity(absl::string_view completion, const RewardPrompt& prompt, bool compat);
@@ -38,8 +39,9 @@ Judgement JudgeChoice(absl::string_view completion, const RewardPrompt& prompt, 
 // The reply, or the completion as a whole, byte for byte but for white space around it.
 Judgement JudgeExact(absl::string_view completion, const RewardPrompt& prompt, bool compat);
 
-// The reply of those two as text: the integers of the last line; the expression without what
-// follows its equals sign. nullopt: none.
+// Replies as text. nullopt: none. Of rule_dapo: the answer without decoration; of rule_sorting: the
+// numbers; of rule_countdown: the expression without what follows its equals sign.
+std::optional<std::string> ReadDapo(absl::string_view completion);
 std::optional<std::string> ReadSorting(absl::string_view completion);
 std::optional<std::string> ReadCountdown(absl::string_view completion);
 

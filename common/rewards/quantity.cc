@@ -1,5 +1,6 @@
 #include "common/rewards/quantity.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -9,11 +10,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "common/rewards/plain_text.h"
 
 namespace cohort {
 namespace {
 
 constexpr size_t kMaxBytes = 512;
+constexpr int kMostTries = 16;  // places of a sentence where a quantity may begin
 
 struct Unit {
   int64_t top = 1;  // value in base units = top / bottom
@@ -31,7 +34,8 @@ enum Base : size_t {
   kCandela,
   kBit,
   kDollar,
-  kDegree
+  kDegree,
+  kMonth
 };
 
 Unit Of(int64_t top, int64_t bottom, std::initializer_list<std::pair<Base, int>> powers) {
@@ -76,6 +80,15 @@ const Units& Symbols() {
       {"joule", Of(1, 1, {{kKilogram, 1}, {kMetre, 2}, {kSecond, -2}})},
       {"byte", Of(8, 1, {{kBit, 1}})},
       {"bit", Of(1, 1, {{kBit, 1}})},
+      {"bar", Of(100000, 1, {{kKilogram, 1}, {kMetre, -1}, {kSecond, -2}})},
+      {"cal", Of(523, 125, {{kKilogram, 1}, {kMetre, 2}, {kSecond, -2}})},
+      {"hertz", Of(1, 1, {{kSecond, -1}})},
+      {"pascal", Of(1, 1, {{kKilogram, 1}, {kMetre, -1}, {kSecond, -2}})},
+      {"newton", Of(1, 1, {{kKilogram, 1}, {kMetre, 1}, {kSecond, -2}})},
+      {"volt", Of(1, 1, {{kKilogram, 1}, {kMetre, 2}, {kSecond, -3}, {kAmpere, -1}})},
+      {"ampere", Of(1, 1, {{kAmpere, 1}})},
+      {"second", Of(1, 1, {{kSecond, 1}})},
+      {"calorie", Of(523, 125, {{kKilogram, 1}, {kMetre, 2}, {kSecond, -2}})},
   };
   return *kSymbols;
 }
@@ -83,7 +96,6 @@ const Units& Symbols() {
 // Units without prefixes.
 const Units& Words() {
   static const auto* const kWords = new Units{
-      {"second", Of(1, 1, {{kSecond, 1}})},
       {"sec", Of(1, 1, {{kSecond, 1}})},
       {"min", Of(60, 1, {{kSecond, 1}})},
       {"minute", Of(60, 1, {{kSecond, 1}})},
@@ -92,6 +104,17 @@ const Units& Words() {
       {"hour", Of(3600, 1, {{kSecond, 1}})},
       {"day", Of(86400, 1, {{kSecond, 1}})},
       {"week", Of(604800, 1, {{kSecond, 1}})},
+      {"wk", Of(604800, 1, {{kSecond, 1}})},
+      {"fortnight", Of(1209600, 1, {{kSecond, 1}})},
+      {"d", Of(86400, 1, {{kSecond, 1}})},
+      // How many days a month has is not known: years and months are a kind of their own.
+      {"month", Of(1, 1, {{kMonth, 1}})},
+      {"mo", Of(1, 1, {{kMonth, 1}})},
+      {"year", Of(12, 1, {{kMonth, 1}})},
+      {"yr", Of(12, 1, {{kMonth, 1}})},
+      {"decade", Of(120, 1, {{kMonth, 1}})},
+      {"century", Of(1200, 1, {{kMonth, 1}})},
+      {"centurie", Of(1200, 1, {{kMonth, 1}})},  // "centuries" without its s
       {"inch", Of(127, 5000, {{kMetre, 1}})},
       {"inche", Of(127, 5000, {{kMetre, 1}})},  // "inches" without its s
       {"in", Of(127, 5000, {{kMetre, 1}})},
@@ -104,6 +127,24 @@ const Units& Words() {
       {"mi", Of(201168, 125, {{kMetre, 1}})},
       {"mph", Of(1397, 3125, {{kMetre, 1}, {kSecond, -1}})},
       {"kph", Of(5, 18, {{kMetre, 1}, {kSecond, -1}})},
+      {"kmph", Of(5, 18, {{kMetre, 1}, {kSecond, -1}})},
+      {"kmh", Of(5, 18, {{kMetre, 1}, {kSecond, -1}})},
+      {"mps", Of(1, 1, {{kMetre, 1}, {kSecond, -1}})},
+      {"fps", Of(381, 1250, {{kMetre, 1}, {kSecond, -1}})},
+      {"knot", Of(463, 900, {{kMetre, 1}, {kSecond, -1}})},
+      {"micron", Of(1, 1000000, {{kMetre, 1}})},
+      {"angstrom", Of(1, 10000000000, {{kMetre, 1}})},
+      {"cc", Of(1, 1000000, {{kMetre, 3}})},
+      {"gallon", Of(473176473, 125000000000, {{kMetre, 3}})},
+      {"gal", Of(473176473, 125000000000, {{kMetre, 3}})},
+      {"quart", Of(473176473, 500000000000, {{kMetre, 3}})},
+      {"pint", Of(473176473, 1000000000000, {{kMetre, 3}})},
+      {"cup", Of(473176473, 2000000000000, {{kMetre, 3}})},
+      {"atm", Of(101325, 1, {{kKilogram, 1}, {kMetre, -1}, {kSecond, -2}})},
+      {"atmosphere", Of(101325, 1, {{kKilogram, 1}, {kMetre, -1}, {kSecond, -2}})},
+      {"torr", Of(20265, 152, {{kKilogram, 1}, {kMetre, -1}, {kSecond, -2}})},
+      {"stone", Of(317514659, 50000000, {{kKilogram, 1}})},
+      {"t", Of(1000, 1, {{kKilogram, 1}})},
       {"tonne", Of(1000, 1, {{kKilogram, 1}})},
       {"pound", Of(45359237, 100000000, {{kKilogram, 1}})},
       {"lb", Of(45359237, 100000000, {{kKilogram, 1}})},
@@ -113,9 +154,11 @@ const Units& Words() {
       {"ha", Of(10000, 1, {{kMetre, 2}})},
       {"acre", Of(316160658, 78125, {{kMetre, 2}})},
       {"kelvin", Of(1, 1, {{kKelvin, 1}})},
-      {"newton", Of(1, 1, {{kKilogram, 1}, {kMetre, 1}, {kSecond, -2}})},
-      {"volt", Of(1, 1, {{kKilogram, 1}, {kMetre, 2}, {kSecond, -3}, {kAmpere, -1}})},
       {"mole", Of(1, 1, {{kMole, 1}})},
+      {"thousand", Of(1000, 1, {})},
+      {"million", Of(1000000, 1, {})},
+      {"billion", Of(1000000000, 1, {})},
+      {"dozen", Of(12, 1, {})},
       {"$", Of(1, 1, {{kDollar, 1}})},
       {"dollar", Of(1, 1, {{kDollar, 1}})},
       {"USD", Of(1, 1, {{kDollar, 1}})},
@@ -286,7 +329,14 @@ std::string PlainUnits(absl::string_view text) {
                                                  {"\u03bc", "u"},
                                                  {"\u00b2", "^2"},
                                                  {"\u00b3", "^3"},
-                                                 {" per ", "/"}});
+                                                 {"\u2103", " degree C"},
+                                                 {"\u2109", " degree F"},
+                                                 {" per ", "/"},
+                                                 {" an hour", "/hour"},
+                                                 {" a day", "/day"},
+                                                 {" a week", "/week"},
+                                                 {" a month", "/month"},
+                                                 {" a year", "/year"}});
   // Braces around a whole word carry nothing; those of an exponent stay.
   std::string out;
   bool in_power = false;
@@ -321,7 +371,7 @@ std::string SquareWords(std::string text) {
 std::optional<std::pair<ExactNumber, absl::string_view>> SplitNumber(absl::string_view text) {
   int tries = 0;
   for (size_t cut = text.size(); cut > 0 && tries < 48; --cut) {
-    const bool boundary = cut == text.size() || (absl::StrContains(" \\$~\xc2", text[cut]) ||
+    const bool boundary = cut == text.size() || (absl::StrContains(" \\$~/\xc2\xe2", text[cut]) ||
                                                  IsUnitLetter(text[cut]) || text[cut] == '^');
     if (!boundary || IsUnitLetter(text[cut - 1])) continue;
     ++tries;
@@ -332,30 +382,134 @@ std::optional<std::pair<ExactNumber, absl::string_view>> SplitNumber(absl::strin
   return std::nullopt;
 }
 
+// "degree C", "degrees Celsius", "Fahrenheit": which scale a unit is of; nullopt: it is none with
+// an offset.
+std::optional<char> Scale(absl::string_view unit) {
+  const bool degree = absl::StartsWithIgnoreCase(unit, "deg");
+  if (degree) {
+    for (const absl::string_view word : {"degrees", "degree", "deg.", "deg"}) {
+      if (!absl::StartsWithIgnoreCase(unit, word)) continue;
+      unit.remove_prefix(word.size());
+      break;
+    }
+    unit = absl::StripLeadingAsciiWhitespace(unit);
+  }
+  if (absl::EqualsIgnoreCase(unit, "celsius") || absl::EqualsIgnoreCase(unit, "centigrade"))
+    return 'C';
+  if (absl::EqualsIgnoreCase(unit, "fahrenheit")) return 'F';
+  if (degree && (unit == "C" || unit == "F")) return unit[0];
+  return std::nullopt;
+}
+
+// In kelvin.
+std::optional<ExactNumber> FromScale(const ExactNumber& number, char scale) {
+  const auto offset = Rational::Make(scale == 'C' ? 27315 : 45967, 100);
+  const auto factor = Rational::Make(scale == 'C' ? 1 : 5, scale == 'C' ? 1 : 9);
+  const auto shifted = Add(number, ExactNumber(*offset));
+  return shifted ? Multiply(*shifted, ExactNumber(*factor)) : std::nullopt;
+}
+
+bool IsDigit(char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); }
+
+size_t SkipSpaces(absl::string_view text, size_t i) {
+  while (i < text.size() && text[i] == ' ') ++i;
+  return i;
+}
+
+// "2 h 15 min", "5 feet and 10 inches": the sum of two or more parts of one kind.
+std::optional<Quantity> ParseCompound(absl::string_view raw) {
+  const std::string text = PlainUnits(raw);
+  Quantity sum;
+  int parts = 0;
+  for (size_t i = SkipSpaces(text, 0); i < text.size(); ++parts) {
+    for (const absl::string_view join : {"and ", ", ", "& "}) {
+      if (parts > 0 && absl::StartsWith(absl::string_view(text).substr(i), join)) i += join.size();
+    }
+    size_t end = i;
+    while (end < text.size() && (IsDigit(text[end]) || (text[end] == '.' && end > i))) ++end;
+    const auto number = ParseExactNumber(absl::string_view(text).substr(i, end - i));
+    const size_t unit = SkipSpaces(text, end);
+    size_t unit_end = unit;
+    while (unit_end < text.size() && IsUnitLetter(text[unit_end])) ++unit_end;
+    const auto measure = FindUnit(absl::string_view(text).substr(unit, unit_end - unit));
+    const auto value = number && measure ? Multiply(*number, measure->factor) : std::nullopt;
+    if (!value || end == i || (parts > 0 && measure->dimensions != sum.dimensions))
+      return std::nullopt;
+    sum.dimensions = measure->dimensions;
+    const auto total = parts == 0 ? value : Add(sum.value, *value);
+    if (!total) return std::nullopt;
+    sum.value = *total;
+    i = SkipSpaces(text, unit_end);
+    if (i < text.size() && text[i] == '.') i = SkipSpaces(text, i + 1);
+  }
+  if (parts < 2) return std::nullopt;
+  sum.known = true;
+  sum.number = sum.value;
+  sum.unit = absl::StrReplaceAll(text, {{" ", ""}});
+  return sum;
+}
+
+// "x = 8 m" -> "8 m", where the left side is a name: letters, words, an index.
+absl::string_view DropName(absl::string_view text) {
+  const size_t sign = text.find('=');
+  if (sign == absl::string_view::npos) return text;
+  for (size_t i = 0; i < sign; ++i) {
+    const bool index = IsDigit(text[i]) && i > 0 && absl::StrContains("_{", text[i - 1]);
+    const bool name = absl::ascii_isalpha(static_cast<unsigned char>(text[i])) || index ||
+                      absl::StrContains(" \\_{}'$", text[i]);
+    if (!name) return text;
+  }
+  return absl::StripLeadingAsciiWhitespace(text.substr(sign + 1));
+}
+
+// "\u20ac5" -> "5 \u20ac": a currency's sign stands before its number.
+std::string CurrencyBehind(absl::string_view text) {
+  for (const absl::string_view sign : {"\u20ac", "\u00a3", "\u00a5", "\u20b9"}) {
+    if (absl::StartsWith(text, sign)) return absl::StrCat(text.substr(sign.size()), " ", sign);
+  }
+  return std::string(text);
+}
+
+absl::string_view Singular(absl::string_view unit) {
+  if (unit.size() > 2) absl::ConsumeSuffix(&unit, "s");
+  return unit;
+}
+
+bool IsPure(const Quantity& quantity) {
+  return quantity.known && std::all_of(quantity.dimensions.begin(), quantity.dimensions.end(),
+                                       [](int8_t power) { return power == 0; });
+}
+
 }  // namespace
 
-std::optional<Quantity> ParseQuantity(absl::string_view text) {
-  if (text.size() > kMaxBytes) return std::nullopt;
-  text = absl::StripAsciiWhitespace(text);
+std::optional<Quantity> ParseQuantity(absl::string_view raw) {
+  if (raw.size() > kMaxBytes) return std::nullopt;
+  const std::string ascii = CurrencyBehind(absl::StripAsciiWhitespace(PlainText(raw)));
+  absl::string_view text = DropName(absl::StripAsciiWhitespace(ascii));
   while (absl::ConsumeSuffix(&text, ".") || absl::ConsumeSuffix(&text, "$")) {
   }
   const bool math = absl::ConsumePrefix(&text, "$");
+  text = DropName(text);
   const bool dollars = !math && absl::ConsumePrefix(&text, "\\$");
   // "$18" is money, "$18$" is mathematics; the closing sign is gone in both.
-  std::string plain = absl::StrReplaceAll(text, {{"\\left", ""},
-                                                 {"\\right", ""},
-                                                 {"dfrac", "frac"},
-                                                 {"tfrac", "frac"},
-                                                 {"\u2212", "-"},
-                                                 {"$", " "}});
+  std::string plain = absl::StrReplaceAll(
+      text, {{"\\left", ""}, {"\\right", ""}, {"dfrac", "frac"}, {"tfrac", "frac"}, {"$", " "}});
+  if (auto compound = dollars ? std::nullopt : ParseCompound(plain)) return compound;
   const auto split = SplitNumber(plain);
   if (!split) return std::nullopt;
   Quantity quantity;
   quantity.number = split->first;
-  std::string unit = SquareWords(PlainUnits(split->second));
+  std::string unit = SquareWords(PlainUnits(absl::StrCat(" ", split->second)));
   if (dollars) unit = "$" + unit;
   unit = std::string(absl::StripAsciiWhitespace(unit));
   quantity.unit = absl::StrReplaceAll(unit, {{" ", ""}});
+  if (const auto scale = Scale(unit)) {
+    const auto value = FromScale(quantity.number, *scale);
+    quantity.known = value.has_value();
+    if (value) quantity.value = *value;
+    quantity.dimensions[kKelvin] = 1;
+    return quantity;
+  }
   const auto measure = ReadUnits(unit);
   const auto value = measure ? Multiply(quantity.number, measure->factor) : std::nullopt;
   if (value) {
@@ -366,10 +520,26 @@ std::optional<Quantity> ParseQuantity(absl::string_view text) {
   return quantity;
 }
 
+std::optional<Quantity> LastQuantity(absl::string_view sentence) {
+  if (sentence.size() > kMaxBytes) sentence.remove_prefix(sentence.size() - kMaxBytes);
+  int tries = 0;
+  for (size_t i = 0; i < sentence.size() && tries < kMostTries; ++i) {
+    const bool starts = i == 0 || absl::StrContains(" $*:=", sentence[i - 1]);
+    const bool number = IsDigit(sentence[i]) || sentence[i] == '-' || sentence[i] == '\\';
+    if (!starts || !number) continue;
+    ++tries;
+    const auto quantity = ParseQuantity(StripDecoration(sentence.substr(i)));
+    if (quantity && quantity->known && !quantity->unit.empty()) return quantity;
+  }
+  return std::nullopt;
+}
+
 bool SameQuantity(const Quantity& a, const Quantity& b) {
-  if (a.unit.empty() || b.unit.empty()) return a.number == b.number;
+  if (a.unit.empty() || b.unit.empty()) {
+    return a.number == b.number || (IsPure(a) && IsPure(b) && a.value == b.value);
+  }
   if (a.known && b.known) return a.dimensions == b.dimensions && a.value == b.value;
-  return a.number == b.number && absl::EqualsIgnoreCase(a.unit, b.unit);
+  return a.number == b.number && absl::EqualsIgnoreCase(Singular(a.unit), Singular(b.unit));
 }
 
 }  // namespace cohort

@@ -13,8 +13,8 @@
 namespace cohort {
 
 // Powers of the base units: metre, kilogram, second, ampere, kelvin, mole, candela, bit, dollar,
-// degree of angle.
-using Dimensions = std::array<int8_t, 10>;
+// degree of angle, month.
+using Dimensions = std::array<int8_t, 11>;
 
 struct Quantity {
   ExactNumber number;  // as written: 1.5
@@ -24,11 +24,15 @@ struct Quantity {
   Dimensions dimensions = {};
 };
 
-// nullopt: it does not start with a number of ParseExactNumber's form.
+// "1.5 km", "2 h 15 min" (their sum), "31^\circ\text{C}", "x = 8 m", "\$7 per hour". nullopt: it
+// does not start with a number of ParseExactNumber's form.
 std::optional<Quantity> ParseQuantity(absl::string_view text);
 
+// The quantity that a sentence ends with, in a unit that is understood.
+std::optional<Quantity> LastQuantity(absl::string_view sentence);
+
 // Equal values of equal dimensions; for units that are not understood, equal numbers and equal
-// spelling. One that is written without a unit is taken in the other's.
+// spelling but for a plural s. One that is written without a unit is taken in the other's.
 bool SameQuantity(const Quantity& a, const Quantity& b);
 
 }  // namespace cohort

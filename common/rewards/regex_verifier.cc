@@ -2,7 +2,10 @@
 
 #include <re2/re2.h>
 
+#include <algorithm>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -15,6 +18,8 @@ namespace {
 
 // Finding a group takes RE2 some 50 times as long per byte as finding a match.
 constexpr size_t kGroupWindow = 64 << 10;  // bytes from the end
+constexpr size_t kSmallestWindow = 1 << 10;
+constexpr size_t kMatchBytes = 2 << 20;  // that all matches of a window may look at together
 // Bounds the size of a pattern's program, and with it the time per byte.
 constexpr int64_t kMaxProgramBytes = 2 << 20;
 
@@ -26,6 +31,33 @@ RE2::Options Quietly() {
 }
 
 re2::StringPiece Piece(absl::string_view text) { return {text.data(), text.size()}; }
+
+// The group of the last match, in order from the front. Each match may look at all that follows:
+// where there are too many for that, only the end of the text is searched.
+std::optional<std::string> LastGroup(absl::string_view text, const RE2& pattern) {
+  for (size_t window = kGroupWindow; window >= kSmallestWindow; window /= 4) {
+    if (text.size() > window) text.remove_prefix(text.size() - window);
+    const size_t most = kMatchBytes / std::max<size_t>(text.size(), 1);
+    std::optional<std::string> last;
+    size_t matches = 0, at = 0;
+    std::vector<re2::StringPiece> groups(2);
+    while (at <= text.size() && matches < most &&
+           pattern.Match(Piece(text), at, text.size(), RE2::UNANCHORED, groups.data(), 2)) {
+      last = std::string(groups[1].data() == nullptr ? "" : groups[1].as_string());
+      const size_t end = static_cast<size_t>(groups[0].data() - text.data()) + groups[0].size();
+      at = groups[0].empty() ? end + 1 : end;
+      ++matches;
+    }
+    if (matches < most) return last;
+  }
+  return std::nullopt;
+}
+
+bool IsBlank(absl::string_view text) { return absl::StripAsciiWhitespace(text).empty(); }
+
+bool HasGold(const RewardPrompt& prompt) {
+  return !std::all_of(prompt.answers.begin(), prompt.answers.end(), IsBlank);
+}
 
 RewardVerdict Judged(Outcome outcome, const RewardScale& scale) {
   const double value = outcome == Outcome::kCorrect ? scale.correct
@@ -44,25 +76,25 @@ class RegexVerifier final : public Verifier {
   RewardVerdict Verify(const RewardInput& input) const override {
     const absl::string_view text =
         after_thinking_ ? AfterThinking(input.completion) : absl::string_view(input.completion);
+    const bool compares = pattern_ == nullptr || pattern_->NumberOfCapturingGroups() > 0;
+    if (compares && !HasGold(*input.prompt)) {
+      return {Outcome::kUnscorable, 0, "the prompt has no gold answer", cause::kNoGold};
+    }
+    // Nothing follows thinking that was not ended; a pattern may match nothing.
+    if (after_thinking_ && text.empty()) return Judged(Outcome::kUnparsable, scale_);
     if (pattern_ == nullptr) return ByGold(text, *input.prompt);
-    if (pattern_->NumberOfCapturingGroups() > 0) return ByGroup(text, *input.prompt);
+    if (compares) return ByGroup(text, *input.prompt);
     const bool found = RE2::PartialMatch(Piece(text), *pattern_);
     return Judged(found ? Outcome::kCorrect : Outcome::kWrong, scale_);
   }
 
  private:
   RewardVerdict ByGroup(absl::string_view text, const RewardPrompt& prompt) const {
-    if (prompt.answers.empty()) {
-      return {Outcome::kUnscorable, 0, "the prompt has no gold answer", cause::kNoGold};
-    }
-    if (text.size() > kGroupWindow) text.remove_prefix(text.size() - kGroupWindow);
-    std::string found;
-    if (!RE2::PartialMatch(Piece(text), *pattern_, &found)) {
-      return Judged(Outcome::kUnparsable, scale_);
-    }
-    const std::string value = CanonicalAnswer(found);
+    const std::optional<std::string> found = LastGroup(text, *pattern_);
+    if (!found) return Judged(Outcome::kUnparsable, scale_);
     for (const std::string& gold : prompt.answers) {
-      if (CanonicalAnswer(gold) == value) return Judged(Outcome::kCorrect, scale_);
+      if (IsBlank(gold)) continue;
+      if (AnswersEqual(*found, gold)) return Judged(Outcome::kCorrect, scale_);
     }
     return Judged(Outcome::kWrong, scale_);
   }
@@ -73,7 +105,7 @@ class RegexVerifier final : public Verifier {
     int usable = 0;
     for (const std::string& gold : prompt.answers) {
       const RE2 pattern(gold, Quietly());
-      if (!pattern.ok()) continue;
+      if (IsBlank(gold) || !pattern.ok()) continue;
       ++usable;
       if (RE2::FullMatch(Piece(reply), pattern) || RE2::FullMatch(Piece(whole), pattern)) {
         return Judged(Outcome::kCorrect, scale_);

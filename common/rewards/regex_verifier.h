@@ -8,10 +8,10 @@
 
 namespace cohort {
 
-// `options.pattern` with a group: what the group matches first is the answer, compared by value;
-// no match is no answer. Without a group: right where it matches. Empty: each of the prompt's
-// answers is a pattern that the reply as a whole must match; one that does not compile makes the
-// sample unscorable. InvalidArgument: the pattern does not compile.
+// `options.pattern` with a group: what the group holds in the last match is the answer, compared by
+// value; no match is no answer. Without a group: right where it matches. Empty: each of the
+// prompt's answers is a pattern that the reply as a whole must match; one that does not compile
+// makes the sample unscorable. InvalidArgument: the pattern does not compile.
 absl::StatusOr<std::unique_ptr<Verifier>> MakeRegexVerifier(const VerifierOptions& options);
 
 }  // namespace cohort

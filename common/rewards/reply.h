@@ -1,8 +1,8 @@
-// Finding a reply of any form in a completion: where it stands, which choice it names, which number
-// it ends with. Hand-written scanners: linear in the text, no recursion, any bytes. Pure functions;
-// views point into their argument.
+// Finding a reply of any form in a completion. Linear in the text, any bytes. Pure functions; views
+// point into their argument.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -10,27 +10,35 @@
 
 namespace cohort {
 
+enum class ReplyPlace : uint8_t { kBox, kTag, kAnswerLine, kLastLine };
+
+struct Reply {
+  std::string text;  // trimmed
+  ReplyPlace place = ReplyPlace::kLastLine;
+};
+
+// The reply: the last closed box, else the last <answer>, else the last "Answer:" line, else the
+// last line.
+Reply FindReply(absl::string_view text);
+std::string ExtractReply(absl::string_view text);  // its text
+
 // What stands between the last <answer> and its </answer> (or the end), trimmed; nullopt: no tag.
 std::optional<absl::string_view> ExtractTagged(absl::string_view text);
 
 // The last line that is not blank, trimmed.
 absl::string_view LastLine(absl::string_view text);
 
-// The reply, trimmed: the last closed \boxed, else the last <answer>, else the last "Answer:" line,
-// else the last line.
-std::string ExtractReply(absl::string_view text);
+// What a gold answer says: the content of its last box, else what follows its "####", else all of
+// it; trimmed.
+std::string GoldAnswer(absl::string_view gold);
 
-// The letter (upper case) that a multiple-choice completion names: alone in its box or <answer>,
-// after the last "answer" ("The answer is (C)."), or alone on the last line ("C", "(C)", "C.
-// Paris"). Letters beyond `last` do not count.
-std::optional<char> ExtractChoice(absl::string_view text, char last = 'Z');
+// The number that a completion replies with, in canonical form: the reply as a whole where it is
+// one, else the last number that its sentence states. A box that holds no number, and a number that
+// is a part of an expression, are none.
+std::optional<std::string> RepliedNumber(absl::string_view completion);
 
-// The letter at the start of a reply that is nothing but a letter and perhaps what it stands for:
-// "C", "(c)", "\text{C}", "C) Paris"; not "Cats".
-std::optional<char> ChoiceLetter(absl::string_view reply);
-
-// The last number as it is written, with its sign, fraction and percent sign: "-1,234.5", "3/4",
-// "12%". A sign between two numbers is an operator.
-std::optional<absl::string_view> ExtractLastNumber(absl::string_view text);
+// The number that a line states which must hold nothing else: "$24", "**24**.", "x = 24", "24
+// dollars", "20%" (which is 20). Canonical; nullopt: the line holds more, or less.
+std::optional<std::string> StatedNumber(absl::string_view line);
 
 }  // namespace cohort

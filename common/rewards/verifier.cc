@@ -7,9 +7,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/reward_sources.h"
 #include "common/base/rng.h"
 #include "common/base/status_macros.h"
-#include "common/base/verifier_names.h"
 #include "common/rewards/answer.h"
 #include "common/rewards/answer_text.h"
 #include "common/rewards/code_tests.h"
@@ -35,8 +35,11 @@ class JudgedVerifier final : public Verifier {
   JudgedVerifier(Judge judge, const RewardScale& scale, VerifierOptions options)
       : judge_(judge), scale_(options.scale.value_or(scale)), options_(std::move(options)) {}
   RewardVerdict Verify(const RewardInput& input) const override {
-    const Judgement judgement =
-        judge_(Looked(input, options_), *input.prompt, options_.compat_string);
+    Judgement judgement = judge_(Looked(input, options_), *input.prompt, options_.compat_string);
+    // Nothing follows thinking that was not ended, whatever a rule makes of nothing.
+    if (Looked(input, options_).empty() && judgement.outcome == Outcome::kWrong) {
+      judgement.outcome = Outcome::kUnparsable;
+    }
     const double value = judgement.outcome == Outcome::kCorrect      ? scale_.correct
                          : judgement.outcome == Outcome::kWrong      ? scale_.wrong
                          : judgement.outcome == Outcome::kUnparsable ? scale_.unparsable
@@ -187,8 +190,13 @@ absl::StatusOr<std::shared_ptr<const RewardPrompt>> MakeRewardPrompt(absl::strin
 }
 
 const std::vector<std::string>& VerifierNames() {
-  static const auto* const kNames =
-      new std::vector<std::string>(kVerifierNames.begin(), kVerifierNames.end());
+  static const auto* const kNames = [] {
+    auto* names = new std::vector<std::string>();
+    for (const RewardSourceRow& row : kRewardSources) {
+      if (IsVerifier(row)) names->emplace_back(row.name);
+    }
+    return names;
+  }();
   return *kNames;
 }
 

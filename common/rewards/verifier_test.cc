@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "common/base/file.h"
 #include "common/base/status_matchers.h"
@@ -75,22 +76,91 @@ TEST(VerifierTest, MathComparesTheLastBoxByValue) {
             kUnparsable);
 }
 
-// Real solutions, boxed, against the gold answers that belong to them.
-TEST(VerifierTest, Math500SolutionsAreRight) {
+// Worked solutions of a problem set as responses, against the gold answers that belong to them.
+int RightSolutions(const std::string& path, const std::string& content) {
+  int rows = 0;
+  for (const absl::string_view line : absl::StrSplit(content, '\n', absl::SkipEmpty())) {
+    const auto row = ParseJson(line, path);
+    if (!row.ok()) continue;
+    const std::string solution = (*row)["solution"].get<std::string>();
+    const Outcome outcome = Judge("rule_math", solution, {{"answer", (*row)["answer"]}});
+    EXPECT_EQ(outcome, kCorrect) << (*row)["answer"] << " in "
+                                 << solution.substr(solution.size() / 2);
+    rows += outcome == kCorrect ? 1 : 0;
+  }
+  return rows;
+}
+
+std::string ProblemSet(const std::string& name) {
   const char* root = std::getenv("COHORT_SOURCE_DIR");
-  const std::string path =
-      std::string(root == nullptr ? "." : root) + "/../shared/data/math500/test.jsonl";
+  return std::string(root == nullptr ? "." : root) + "/../shared/data/" + name + "/test.jsonl";
+}
+
+TEST(VerifierTest, Math500SolutionsAreRight) {
+  const std::string path = ProblemSet("math500");
   const auto content = ReadFile(path);
   if (absl::IsNotFound(content.status())) GTEST_SKIP() << "no problem set at " << path;
-  int rows = 0;
-  for (const absl::string_view line : absl::StrSplit(*content, '\n', absl::SkipEmpty())) {
-    COHORT_ASSERT_OK_AND_ASSIGN(const json row, ParseJson(line, path));
-    const std::string solution = row["solution"].get<std::string>();
-    EXPECT_EQ(Judge("rule_math", solution, {{"answer", row["answer"]}}), kCorrect)
-        << row["answer"] << " in " << solution.substr(solution.size() / 2);
-    ++rows;
+  EXPECT_EQ(RightSolutions(path, *content), 500);
+}
+
+TEST(VerifierTest, Aime24SolutionsAreRight) {
+  const std::string path = ProblemSet("aime24");
+  const auto content = ReadFile(path);
+  if (absl::IsNotFound(content.status())) GTEST_SKIP() << "no problem set at " << path;
+  EXPECT_EQ(RightSolutions(path, *content), 30);
+}
+
+// The gold answers as the sets have them can be answered under every verifier that fits them.
+TEST(VerifierTest, PublishedGoldFormsAreAnswered) {
+  for (const auto& [gold, number] : {std::pair{"033", "33"}, {"27.0", "27"}, {"1,200", "1200"}}) {
+    const json columns = {{"answer", gold}};
+    const std::string text = number;
+    EXPECT_EQ(Judge("rule_math", "\\boxed{" + text + "}", columns), kCorrect) << gold;
+    EXPECT_EQ(Judge("rule_gsm8k", "#### " + text, columns), kCorrect) << gold;
+    EXPECT_EQ(Judge("rule_dapo", "Answer: " + text, columns), kCorrect) << gold;
+    EXPECT_EQ(Judge("rule_number", "It is " + text + ".", columns), kCorrect) << gold;
+    EXPECT_EQ(Judge("rule_last_integer", "It is " + text + ".", columns), kCorrect) << gold;
+    EXPECT_EQ(Judge("rule_units", "It is\n" + text, columns), kCorrect) << gold;
   }
-  EXPECT_EQ(rows, 500);
+}
+
+TEST(VerifierTest, ThinkingThatIsNotEndedHasNoReply) {
+  VerifierOptions options;
+  options.after_thinking = true;
+  const json columns = {{"answer", "12"}, {"numbers", {12}}, {"choices", {"12", "13"}}};
+  const std::string text = "<think>12\n#### 12\nAnswer: 12\n\\boxed{12}";
+  for (const std::string& name : VerifierNames()) {
+    if (!absl::StartsWith(name, "rule_")) continue;
+    EXPECT_EQ(Judge(name, text, columns, options), kUnparsable) << name;
+    EXPECT_NE(Judge(name, text, {{"answer", ""}}, options), kUnparsable) << name;
+  }
+  options.pattern = ".*";
+  EXPECT_EQ(Judge("rule_regex", text, columns, options), kUnparsable);
+}
+
+TEST(VerifierTest, TheLastMatchOfAPatternCounts) {
+  VerifierOptions options;
+  options.pattern = "result: (-?\\d+)";
+  const std::string text = "result: 17\nWait.\nresult: 19";
+  EXPECT_EQ(Judge("rule_regex", text, {{"answer", "19"}}, options), kCorrect);
+  EXPECT_EQ(Judge("rule_regex", text, {{"answer", "17"}}, options), kWrong);
+  std::string many;
+  for (int i = 0; i < 20000; ++i) many += "result: 1 ";
+  EXPECT_EQ(Judge("rule_regex", many + "result: 2", {{"answer", "2"}}, options), kCorrect);
+}
+
+TEST(VerifierTest, AGoldIntegerIsAnIndexAndTextIsNot) {
+  const json choices = {"4", "2", "9", "6"};
+  EXPECT_EQ(Judge("rule_choice", "The answer is C.", {{"answer", 2}, {"choices", choices}}),
+            kCorrect);
+  EXPECT_EQ(Judge("rule_choice", "The answer is B.", {{"answer", 2}, {"choices", choices}}),
+            kWrong);
+  EXPECT_EQ(Judge("rule_choice", "The answer is B.", {{"answer", "2"}, {"choices", choices}}),
+            kCorrect);
+  const json labelled = {{"text", {"Oslo", "Riga"}}, {"label", {"1", "2"}}};
+  EXPECT_EQ(Judge("rule_choice", "It is\nRiga", {{"answer", "2"}, {"choices", labelled}}),
+            kCorrect);
+  EXPECT_EQ(Judge("rule_choice", "It is\nOslo", {{"answer", "2"}, {"choices", labelled}}), kWrong);
 }
 
 TEST(VerifierTest, DapoScoresPlusAndMinusOne) {

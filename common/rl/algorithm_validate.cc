@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/reward_sources.h"
 #include "common/base/status_macros.h"
 #include "common/rl/algorithm_names.h"
 #include "common/rl/algorithm_spec.h"
@@ -235,23 +236,20 @@ absl::Status ValidateFilters(const AlgorithmSpec& spec, const AlgorithmContext& 
   return absl::OkStatus();
 }
 
+RewardKind KindOf(RewardSource source) { return FindRewardSource(NameOf(source))->kind; }
+
 bool IsSpurious(const RewardSourceSpec& source) {
-  return source.inverse || source.name == RewardSource::kRandom ||
-         source.name == RewardSource::kIncorrectLabel ||
-         source.name == RewardSource::kMajorityOffline ||
-         source.name == RewardSource::kMajorityOnline;
+  const RewardKind kind = KindOf(source.name);
+  return source.inverse || kind == RewardKind::kChance || kind == RewardKind::kLabel ||
+         kind == RewardKind::kVote;
 }
 
-bool IsRule(RewardSource source) {
-  return source == RewardSource::kRuleMath || source == RewardSource::kRuleGsm8k ||
-         source == RewardSource::kRuleDapo || source == RewardSource::kCodeTests;
-}
+bool IsRule(RewardSource source) { return KindOf(source) == RewardKind::kRule; }
 
 // Neither right nor wrong, but some number.
 bool IsGraded(RewardSource source) {
-  return source == RewardSource::kSemanticFrequency || source == RewardSource::kNegEntropyMean ||
-         source == RewardSource::kNegEntropySum || source == RewardSource::kSeqLogprob ||
-         source == RewardSource::kRewardModel || source == RewardSource::kImplicitPrm;
+  const RewardKind kind = KindOf(source);
+  return kind == RewardKind::kGraded || kind == RewardKind::kModel || kind == RewardKind::kProcess;
 }
 
 bool NeedsCorrectness(Shaping kind) {
@@ -424,10 +422,9 @@ absl::Status ValidateObjective(const AlgorithmSpec& spec) {
 void WarnOfNoTruth(const AlgorithmSpec& spec, const AlgorithmContext& context,
                    std::vector<std::string>* warnings) {
   if (warnings == nullptr || context.spurious_flag || spec.sources.empty()) return;
-  const bool format_only =
-      std::all_of(spec.sources.begin(), spec.sources.end(), [](const RewardSourceSpec& source) {
-        return source.name == RewardSource::kFormatBoxed || source.name == RewardSource::kContains;
-      });
+  const bool format_only = std::all_of(
+      spec.sources.begin(), spec.sources.end(),
+      [](const RewardSourceSpec& source) { return KindOf(source.name) == RewardKind::kForm; });
   if (format_only) {
     warnings->push_back(
         "algorithm.reward.sources: nothing but the form of a response is rewarded; set "

@@ -5,8 +5,8 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/reward_sources.h"
 #include "common/base/status_macros.h"
-#include "common/base/verifier_names.h"
 #include "common/rl/advantage.h"
 #include "common/rl/filter.h"
 #include "common/rl/kl.h"

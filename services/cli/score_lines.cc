@@ -26,9 +26,12 @@ absl::Status LineError(const std::string& where, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(where, ": ", what));
 }
 
+// On one line, and not all of it where it is long.
 std::string Shown(absl::string_view text) {
-  return text.size() <= kMostReason ? std::string(text)
-                                    : absl::StrCat(text.substr(0, kMostReason), "...");
+  std::string shown(text.substr(0, kMostReason));
+  if (text.size() > kMostReason) shown += "...";
+  absl::RemoveExtraAsciiWhitespace(&shown);
+  return shown;
 }
 
 // Takes one member of a line's `options`; false: of another type than it must be.
@@ -145,7 +148,7 @@ std::string ScoreResultJson(const ScoreResult& result) {
 
 std::string ReasonOf(Outcome outcome, const std::string& note,
                      const std::optional<std::string>& reply, const RewardPrompt& prompt) {
-  if (!note.empty()) return note;
+  if (!note.empty()) return Shown(note);
   if (outcome == Outcome::kUnparsable) return "the completion holds no answer of this form";
   if (outcome != Outcome::kWrong) return "";
   return absl::StrCat("expected ", Shown(prompt.answer), ", found ",

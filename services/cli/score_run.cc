@@ -5,8 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/reward_sources.h"
 #include "common/base/status_macros.h"
-#include "common/base/verifier_names.h"
 #include "common/config/algorithm.h"
 #include "common/rewards/answer_text.h"
 #include "common/rewards/extract.h"

@@ -127,5 +127,18 @@ TEST(ScoreCasesTest, ACaseSaysWhatIsExpected) {
                         "wrong), found \"right\""));
 }
 
+TEST(ScoreCasesTest, SharedCasesAreJudgedAsTheySay) {
+  const char* root = std::getenv("COHORT_SOURCE_DIR");
+  const std::string path =
+      absl::StrCat(root == nullptr ? "." : root, "/../shared/cases/rewards.jsonl");
+  std::ifstream in(path);
+  if (!in) GTEST_SKIP() << "no reward cases at " << path;
+  std::ostringstream out;
+  // Programs have their own test, where the sandbox is.
+  COHORT_ASSERT_OK_AND_ASSIGN(const CaseCounts counts, RunScoreCases(path, in, {}, out));
+  EXPECT_EQ(counts.failed, 0) << out.str();
+  EXPECT_GT(counts.passed, 0);
+}
+
 }  // namespace
 }  // namespace cohort

@@ -317,7 +317,7 @@ VectorMethods DataVectors() {
       {"metric.avg_at_k", AvgAtK},
       {"mask.response", MaskResponse},
       {"mask.truncated", MaskTruncated},
-      {"extract.boxed", Extract([](absl::string_view t) { return ExtractBoxed(t); })},
+      {"extract.boxed", Extract([](absl::string_view t) { return ExtractBoxedCompat(t); })},
       {"extract.gsm8k", Extract([](absl::string_view t) { return ExtractGsm8kStrict(t); })},
       {"extract.dapo_answer", Extract([](absl::string_view t) { return ExtractDapoAnswer(t); })}};
 }

@@ -10,10 +10,14 @@
 #include "common/base/log.h"
 #include "common/rewards/answer.h"
 #include "common/rewards/answer_text.h"
+#include "common/rewards/choice.h"
 #include "common/rewards/code_blocks.h"
+#include "common/rewards/countdown.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/group_reward.h"
+#include "common/rewards/literal.h"
 #include "common/rewards/normalize.h"
+#include "common/rewards/plain_text.h"
 #include "common/rewards/quantity.h"
 #include "common/rewards/reply.h"
 #include "common/rewards/verifier.h"
@@ -56,10 +60,15 @@ int FuzzExtraction(const uint8_t* data, size_t size) {
     ExtractDapoAnswer(text, window);
   }
   ExtractBoxed(text);
+  ExtractBoxedCompat(text);
+  ExtractGsm8kAnswer(text);
+  ExtractAnswerLine(text);
   ExtractLastInteger(text);
-  ExtractLastNumber(text);
+  if (const auto literal = LastLiteral(text)) COHORT_CHECK(!literal->text.empty());
   ExtractReply(text);
-  ExtractChoice(text);
+  RepliedNumber(text);
+  const std::vector<Choice> choices = {{"A", "7"}, {"B", "-1,234.50"}, {"C", "na\u00efve"}};
+  if (const auto choice = FindChoice(text, choices)) COHORT_CHECK(*choice < choices.size());
   ExtractTagged(text);
   LastLine(text);
   ExtractCode(text);
@@ -74,7 +83,13 @@ int FuzzAnswer(const uint8_t* data, size_t size) {
   NormalizeMinerva(text);
   COHORT_CHECK(AnswersEqual(text, std::string(text)));
   CanonicalNumber(text);
-  ChoiceLetter(text);
+  ChoiceOf(text, LetterChoices());
+  COHORT_CHECK(PlainText(PlainText(text)) == PlainText(text));
+  COHORT_CHECK(StripDecoration(StripDecoration(text)) == StripDecoration(text));
+  StatedNumber(GoldAnswer(text));
+  EvaluateCountdown(CountdownExpression(text));
+  CountdownClaims(text);
+  LastQuantity(text);
   if (const auto quantity = ParseQuantity(text)) COHORT_CHECK(SameQuantity(*quantity, *quantity));
   return 0;
 }

@@ -73,6 +73,11 @@ const std::vector<std::string>& Answers() {
                                    "\\$18.50 \\mathrm{m\\,s^{-1}}",
                                    "<answer>(c)</answer> The answer is **B**.",
                                    "```python\nprint(1)\n``` \\input{x}",
+                                   "**Answer:** 2 h 15 min, 31^\\circ\\text{C}",
+                                   "4 \u00d7 7 \u2212 \\frac{8}{2} = 24",
+                                   "At first A. The correct option is not B but C - 7.",
+                                   "It is $-2.6 \\times 10^{3}$, or 1 1/2 cm^2 (CO2).",
+                                   "\\fbox{7} \\framebox[2cm]{8} \\boxed 9 \\{",
                                    "na\u00efve \u2212 5\u00b0"};
   return *kAnswers;
 }
