@@ -55,8 +55,8 @@ std::vector<CodeBlock> InlineBlocks(absl::string_view text) {
   for (size_t at = text.find(kFence); at != absl::string_view::npos;) {
     absl::string_view block = text.substr(at + kFence.size());
     const size_t close = block.find(kFence);
-    const size_t line_end = block.find('\n');
     if (close != absl::string_view::npos) block = block.substr(0, close);
+    const size_t line_end = block.find('\n');
     if (line_end < block.size()) {
       blocks.push_back(
           {Language(block.substr(0, line_end)), std::string(block.substr(line_end + 1))});
