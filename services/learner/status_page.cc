@@ -117,8 +117,7 @@ std::string Alerts(const v1::StatusReply& reply) {
   if (reply.phase() == kPaused) {
     out =
         "<p class=\"note\"><strong>The run is paused.</strong> It keeps what it has and waits: "
-        "stop it (Ctrl-C or SIGTERM), change what the alert names, and continue with "
-        "--resume.</p>";
+        "stop it (Ctrl-C or SIGTERM), change what the alert names, and go on as it says.</p>";
   }
   if (reply.alerts_size() > 0) {
     out += "<h2 class=\"sr\">Alerts</h2><ul class=\"alerts\">";
