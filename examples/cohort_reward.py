@@ -9,8 +9,8 @@ dictionary of numbers, which are added up and logged one by one where the config
 `components`; or None where it cannot say. What it raises leaves the response out of training and is
 told in the worker's log. It is called from `threads` threads at once.
 
-Run it with `python3 reward.py 127.0.0.1:7070`, and name it in the configuration: {name: service, address:
-127.0.0.1:7070} in algorithm.reward.sources.
+With {name: service, command: [python3, reward.py]} in algorithm.reward.sources a worker starts and stops
+it. By hand: `python3 reward.py 127.0.0.1:7070`, and {name: service, address: 127.0.0.1:7070}.
 """
 import concurrent.futures
 import json

@@ -4,7 +4,8 @@
     OPENAI_BASE_URL=http://127.0.0.1:8000/v1 JUDGE_MODEL=my-judge OPENAI_API_KEY=... \\
         python3 examples/judge.py 127.0.0.1:7070
 
-and {name: service, address: 127.0.0.1:7070, components: [grade]} in algorithm.reward.sources. The key comes from the environment
+or {name: service, command: [python3, examples/judge.py], components: [grade]} in
+algorithm.reward.sources, with the same variables in the worker's environment. The key comes from the environment
 alone, so that no configuration or log holds it. The judge gives a grade from 0 to 10 behind the column
 `answer` where the prompt has one; the reward is a tenth of it. A reply without a grade, and a judge
 that is still not there after all tries, give no score: the response is left out of training.

@@ -26,7 +26,7 @@ DIRECT = {
     "text": [],
     "tasks": ["text"],
     "rewards": ["text", "rl"],
-    "reward_service": ["rewards", "rpc"],
+    "reward_service": ["rewards", "rpc", "supervise"],
     "rl": [],
     "wire": ["rl", "rpc"],
     "run_files": ["wire"],

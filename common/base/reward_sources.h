@@ -57,7 +57,7 @@ inline constexpr std::array<RewardSourceRow, 26> kRewardSources = {{
     {"neg_entropy_mean", RewardKind::kGraded, "", "span", "rollout.temperature 1"},
     {"neg_entropy_sum", RewardKind::kGraded, "", "span", "rollout.temperature 1"},
     {"seq_logprob", RewardKind::kGraded, "", "", ""},
-    {"service", RewardKind::kService, "any", "address, timeout_seconds, components",
+    {"service", RewardKind::kService, "any", "address or command, timeout_seconds, components",
      "a service that answers"},
     {"reward_model", RewardKind::kModel, "", "path, timeout_seconds", "a sequence classifier"},
     {"implicit_prm", RewardKind::kProcess, "", "", "a process reward model and its optimizer"},

@@ -279,6 +279,18 @@ bool RunsCode(const v1::RunConfig& config) {
                         [&](const auto& source) { return is_code(source.reward()); });
 }
 
+void CheckService(const std::string& field, const v1::RewardComponent& source, Mistakes* out) {
+  const bool is_service = source.name() == "service";
+  if (source.command_size() > 0 && (!is_service || source.has_address())) {
+    out->Add(field, ".command: expected with service, and without `address` there, found it with ",
+             is_service ? absl::StrCat("the address ", source.address()) : source.name());
+  } else if (is_service && source.command_size() == 0) {
+    CheckListen(absl::StrCat(field, ".address"), source.address(), out);
+  } else if (is_service && source.command(0).empty()) {
+    out->Add(field, ".command: expected a program, found an empty text");
+  }
+}
+
 void CheckRewardSources(const v1::RunConfig& config, Mistakes* out) {
   std::set<std::pair<std::string, std::string>> names;
   const v1::RewardChoice& reward = config.algorithm().reward();
@@ -288,8 +300,7 @@ void CheckRewardSources(const v1::RunConfig& config, Mistakes* out) {
     if (!names.emplace(source.name(), source.label()).second) {
       out->Add(field, ": ", source.name(), " is there twice; give each a label of its own");
     }
-    if (source.name() == "service")
-      CheckListen(absl::StrCat(field, ".address"), source.address(), out);
+    CheckService(field, source, out);
     if ((source.name() == "reward_model") != !source.path().empty()) {
       out->Add(field, ".path: expected the folder of a sequence classifier with reward_model and ",
                "nothing otherwise, found '", source.path(), "' with ", source.name());
@@ -321,6 +332,8 @@ void CheckReward(const v1::RunConfig& config, Mistakes* out) {
   out->AtLeast("reward.code.output_kib", reward.code().output_kib(), 1);
   out->Above("reward.service.timeout_seconds", reward.service().timeout_seconds(), 0);
   out->AtLeast("reward.service.batch", reward.service().batch(), 1);
+  out->Between("reward.service.concurrency", reward.service().concurrency(), 1, kMostThreads);
+  out->Above("reward.service.start_seconds", reward.service().start_seconds(), 0);
   out->AtLeast("reward.service.failures", reward.service().failures(), 0);
   out->Above("reward.service.pause_seconds", reward.service().pause_seconds(), 0);
 }

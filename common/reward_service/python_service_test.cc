@@ -1,4 +1,4 @@
-// Runs examples/reward_service.py as it stands and scores by it. Needs the interpreter that
+// Runs the services of examples/ as they stand and scores by them. Needs the interpreter that
 // scripts/grpc-python makes; skipped with a word where there is none.
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -14,7 +14,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/base/file.h"
 #include "common/base/status_matchers.h"
+#include "common/reward_service/service_process.h"
 #include "common/reward_service/service_scorer.h"
 
 namespace cohort {
@@ -72,18 +74,87 @@ class Child {
   int output_ = -1;
 };
 
-TEST(PythonServiceTest, TheExampleScoresResponses) {
-  const std::string python = CacheFolder() + "/grpc-venv/bin/python";
-  if (access(python.c_str(), X_OK) != 0) {
-    GTEST_SKIP() << "no Python with gRPC at " << python << ": run scripts/grpc-python";
-  }
-  const std::string root = Environment("COHORT_SOURCE_DIR");
-  const Child service(python, (root.empty() ? "." : root) + "/examples/reward_service.py");
-  const std::string line = service.FirstLine(absl::Seconds(60));
-  const size_t space = line.rfind(' ');
+// The number at the end of "listening on port N"; 0: there is none.
+int PortOf(const Child& child) {
+  const std::string line = child.FirstLine(absl::Seconds(60));
   int port = 0;
-  ASSERT_TRUE(space != std::string::npos && absl::SimpleAtoi(line.substr(space + 1), &port))
-      << line;
+  const bool found = absl::SimpleAtoi(line.substr(line.rfind(' ') + 1), &port);
+  EXPECT_TRUE(found) << line;
+  return port;
+}
+
+class PythonServiceTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    python_ = CacheFolder() + "/grpc-venv/bin/python";
+    if (access(python_.c_str(), X_OK) != 0) {
+      GTEST_SKIP() << "no Python with gRPC at " << python_ << ": run scripts/grpc-python";
+    }
+    const std::string root = Environment("COHORT_SOURCE_DIR");
+    root_ = root.empty() ? "." : root;
+  }
+  std::vector<RewardVerdict> ScoreBy(const std::vector<std::string>& command,
+                                     const std::vector<std::string>& parts,
+                                     const std::vector<RewardInput>& inputs) {
+    auto process = ServiceProcess::Start("command", command, absl::Seconds(60));
+    EXPECT_THAT(process, IsOk());
+    if (!process.ok()) return {};
+    ServiceScorerOptions options;
+    options.process = *std::move(process);
+    options.address = options.process->address();
+    options.parts = parts;
+    ServiceScorer scorer(options);
+    return scorer.Score(inputs);
+  }
+  static RewardInput Input(const std::string& columns, const std::string& completion) {
+    RewardInput input;
+    input.prompt = *MakeRewardPrompt(columns, "", 1, "What is it?");
+    input.completion = completion;
+    return input;
+  }
+
+  std::string python_, root_;
+};
+
+TEST_F(PythonServiceTest, ARewardIsThreeLines) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() + "/reward.py";
+  COHORT_ASSERT_OK(WriteFileAtomic(
+      file,
+      "from cohort_reward import serve\n"
+      "def reward(prompt, response, columns): return float(columns['answer'] in response)\n"
+      "serve(reward)\n"));
+  setenv("PYTHONPATH", (root_ + "/examples").c_str(), 1);
+  const auto verdicts = ScoreBy({python_, file}, {},
+                                {Input(R"({"answer": "é7"})", "so é7"),
+                                 Input(R"({"answer": "8"})", "so 7"), Input("{}", "so 7")});
+  ASSERT_EQ(verdicts.size(), 3u);
+  EXPECT_EQ(verdicts[0].value, 1);
+  EXPECT_EQ(verdicts[1].value, 0);
+  EXPECT_EQ(verdicts[1].outcome, Outcome::kValue);
+  EXPECT_STREQ(verdicts[2].cause, cause::kDeclined);
+  EXPECT_THAT(verdicts[2].note, testing::HasSubstr("KeyError"));
+}
+
+TEST_F(PythonServiceTest, AJudgeIsAskedUntilItAnswers) {
+  const Child server(python_, root_ + "/common/reward_service/fake_openai.py");
+  setenv("OPENAI_BASE_URL", absl::StrCat("http://127.0.0.1:", PortOf(server), "/v1").c_str(), 1);
+  setenv("OPENAI_API_KEY", "the-key", 1);
+  setenv("JUDGE_MODEL", "judge", 1);
+  const auto verdicts =
+      ScoreBy({python_, root_ + "/examples/judge.py"}, {"grade"},
+              {Input(R"({"answer": 7})", "It is 7."), Input("{}", "mute"), Input("{}", "refuse")});
+  ASSERT_EQ(verdicts.size(), 3u);
+  EXPECT_NEAR(verdicts[0].value, 0.7, 1e-9);
+  EXPECT_THAT(verdicts[0].parts, testing::ElementsAre(testing::DoubleNear(0.7, 1e-9)));
+  EXPECT_STREQ(verdicts[1].cause, cause::kDeclined) << "a reply without a grade";
+  EXPECT_STREQ(verdicts[2].cause, cause::kDeclined);
+  EXPECT_THAT(verdicts[2].note, testing::HasSubstr("after 1 tries")) << "no use to try again";
+}
+
+TEST_F(PythonServiceTest, TheExampleScoresResponses) {
+  const Child service(python_, root_ + "/examples/reward_service.py");
+  const int port = PortOf(service);
   ServiceScorerOptions options;
   options.address = absl::StrCat("127.0.0.1:", port);
   options.parts = {"correct", "brevity"};

@@ -134,6 +134,10 @@ ServiceScorer::ServiceScorer(ServiceScorerOptions options)
 
 ServiceScorer::~ServiceScorer() { stop_.Stop(); }
 
+absl::Status ServiceScorer::Alive() {
+  return options_.process == nullptr ? absl::OkStatus() : options_.process->Alive();
+}
+
 std::vector<RewardVerdict> ServiceScorer::Score(absl::Span<const RewardInput> inputs) {
   Circuit::State state;
   {

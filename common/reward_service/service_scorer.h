@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "common/concurrency/stop_token.h"
 #include "common/reward_service/circuit.h"
+#include "common/reward_service/service_process.h"
 #include "common/rewards/reward_set.h"
 #include "common/rpc/backoff.h"
 #include "common/rpc/security.h"
@@ -34,6 +35,7 @@ struct ServiceScorerOptions {
   // Which lets this process dial `address`. A loopback address is spoken to in plaintext: a service
   // beside its worker needs no certificate. Elsewhere the service must have the role reward.
   std::shared_ptr<const Security> security = nullptr;
+  std::shared_ptr<ServiceProcess> process = nullptr;  // what answers there, where we started it
 };
 
 // Thread-safe.
@@ -46,6 +48,7 @@ class ServiceScorer final : public BatchScorer {
 
   std::vector<RewardVerdict> Score(absl::Span<const RewardInput> inputs) override;
   const std::vector<std::string>& PartNames() const override { return options_.parts; }
+  absl::Status Alive() override;
 
  private:
   class Channel;

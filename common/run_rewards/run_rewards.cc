@@ -22,6 +22,7 @@ CodeOptions CodeLimits(const v1::CodeRewardSection& section) {
   code.seconds = absl::Seconds(section.seconds());
   code.memory_bytes = int64_t{section.memory_mib()} << 20;
   code.output_bytes = int64_t{section.output_kib()} << 10;
+  code.readable = {section.readable().begin(), section.readable().end()};
   return code;
 }
 
@@ -51,7 +52,15 @@ absl::StatusOr<std::shared_ptr<BatchScorer>> MakeService(
   ServiceScorerOptions options;
   options.address = source.address();
   options.security = security;
-  if (security != nullptr) COHORT_RETURN_IF_ERROR(security->CheckDial(source.address()));
+  if (source.command_size() > 0) {
+    COHORT_ASSIGN_OR_RETURN(
+        options.process, ServiceProcess::Start("algorithm.reward.sources: service.command",
+                                               {source.command().begin(), source.command().end()},
+                                               absl::Seconds(section.start_seconds())));
+    options.address = options.process->address();
+  } else if (security != nullptr) {
+    COHORT_RETURN_IF_ERROR(security->CheckDial(source.address()));
+  }
   options.run = config.run().name();
   options.parts = {source.components().begin(), source.components().end()};
   options.timeout = absl::Seconds(source.has_timeout_seconds() ? source.timeout_seconds()

@@ -11,11 +11,14 @@
 #include "common/rl/signals.h"
 #include "common/text/json_text.h"
 #include "services/learner/prompt_selection.h"
+#include "services/learner/test_columns.h"
 
 namespace cohort {
 namespace {
 
 constexpr uint64_t kEndlessEvalPrompts = 64;
+constexpr char kTask[] = "task";  // the reward that is the data source's own
+constexpr char kCodeTests[] = "code_tests";
 constexpr uint64_t kLengthStream = 0x6c656e677468u;    // apart from the sampler's numbers
 constexpr uint64_t kEvalOrdinals = uint64_t{1} << 32;  // per evaluation source
 
@@ -49,6 +52,14 @@ void AskForLength(const v1::L1& request, bool maximum, uint64_t seed, uint64_t o
   std::vector<JsonMember> columns = JsonMembers(prompt->columns_json);
   columns.emplace_back(kTargetTokens, requested);
   prompt->columns_json = JsonObject(columns);
+}
+
+// Whether answers to the source's prompts are run against their tests.
+bool RunsPrograms(const v1::RunConfig& config, const PromptSource& source) {
+  const auto& components = config.algorithm().reward().sources();
+  return std::any_of(components.begin(), components.end(), [&](const v1::RewardComponent& one) {
+    return one.name() == kCodeTests || (one.name() == kTask && source.reward() == kCodeTests);
+  });
 }
 
 template <typename Source>
@@ -107,6 +118,9 @@ absl::Status PromptMaker::MakeMixture() {
     COHORT_ASSIGN_OR_RETURN(part.source, MakeSource(OptionsOf(source, config_.run().seed())));
     part.weight = source.weight();
     if (source.split() == "heldout") part.split = Split::kHeldout;
+    if (RunsPrograms(config_, *part.source)) {
+      COHORT_RETURN_IF_ERROR(CheckTestColumns(*part.source, part.split));
+    }
     parts.push_back(std::move(part));
   }
   COHORT_RETURN_IF_ERROR(SelectPrompts(config_, format_, *tokenizer_, &parts));

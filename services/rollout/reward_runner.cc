@@ -17,20 +17,27 @@ constexpr char kNoVerdict[] = "no_verdict";  // unscorable for a cause without a
 }  // namespace
 
 RewardRunner::RewardRunner(GroupScorer* rewards, const Tokenizer* tokenizer,
-                           MetricRegistry* metrics, Done done, bool score_training)
+                           MetricRegistry* metrics, Done done, const RewardRunnerOptions& options)
     : rewards_(rewards),
       tokenizer_(tokenizer),
-      score_training_(score_training),
+      options_(options),
       duration_(metrics->Histogram(metric::kRewardDuration)),
+      wait_(metrics->Histogram(metric::kRewardWait)),
       metrics_(metrics),
       done_(std::move(done)),
-      queue_(/*capacity=*/64),
-      thread_([this] { Run(); }) {}
+      queue_(/*capacity=*/64) {
+  CountQueue();
+  for (int i = 0; i < std::max(1, options.concurrency); ++i) {
+    threads_.emplace_back([this] { Run(); });
+  }
+}
 
 RewardRunner::~RewardRunner() { Stop(absl::InfinitePast()); }
 
 absl::Status RewardRunner::Add(ScoringJob job, absl::Time deadline) {
-  return queue_.Push(std::move(job), deadline);
+  const absl::Status added = queue_.Push({std::move(job), absl::Now()}, deadline);
+  CountQueue();
+  return added;
 }
 
 void RewardRunner::Close() { queue_.Drain(); }
@@ -41,22 +48,39 @@ void RewardRunner::Stop(absl::Time deadline) {
     score_until_ = std::min(score_until_, deadline);
   }
   Close();
-  if (thread_.joinable()) thread_.join();
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
 }
 
 void RewardRunner::Run() {
   for (;;) {
-    absl::StatusOr<ScoringJob> job = queue_.Pop(absl::Now() + absl::Minutes(1));
-    if (absl::IsDeadlineExceeded(job.status())) continue;
-    if (!job.ok()) return;
+    absl::StatusOr<Waiting> next = queue_.Pop(absl::Now() + absl::Minutes(1));
+    if (absl::IsDeadlineExceeded(next.status())) continue;
+    if (!next.ok()) return;
+    wait_.Observe(absl::ToDoubleSeconds(absl::Now() - next->since));
     bool late = false;
     {
       absl::MutexLock lock(&mu_);
       late = absl::Now() >= score_until_;
+      ++scoring_;
     }
-    const absl::Status status = late ? absl::CancelledError("the worker ends") : Score(&*job);
-    done_(status, *std::move(job));
+    CountQueue();
+    const absl::Status status = late ? absl::CancelledError("the worker ends") : Score(&next->job);
+    {
+      absl::MutexLock lock(&mu_);
+      --scoring_;
+    }
+    CountQueue();
+    done_(status, std::move(next->job));
   }
+}
+
+void RewardRunner::CountQueue() {
+  absl::MutexLock lock(&mu_);
+  metrics_->Gauge(metric::kRewardGroups, {{"state", "waiting"}})
+      .Set(static_cast<double>(queue_.size()));
+  metrics_->Gauge(metric::kRewardGroups, {{"state", "scoring"}}).Set(scoring_);
 }
 
 void RewardRunner::Count(const RowReward& row, const std::string& note) {
@@ -66,7 +90,11 @@ void RewardRunner::Count(const RowReward& row, const std::string& note) {
   if (!row.unscorable) return;
   const std::string reason = *row.cause == '\0' ? kNoVerdict : row.cause;
   metrics_->Counter(metric::kRewardUnscorable, {{"reason", reason}}).Add();
-  const int64_t count = ++unscorable_[reason];
+  int64_t count = 0;
+  {
+    absl::MutexLock lock(&mu_);
+    count = ++unscorable_[reason];
+  }
   // The 1st, 10th, 100th, ...: a broken reward must be seen, not fill the log.
   int64_t power = 1;
   while (power * 10 <= count) power *= 10;
@@ -80,7 +108,7 @@ void RewardRunner::Count(const RowReward& row, const std::string& note) {
 absl::Status RewardRunner::Score(ScoringJob* job) {
   const absl::Time start = absl::Now();
   Group& group = job->group;
-  if (group.purpose == Purpose::kTrain && !score_training_) return absl::OkStatus();
+  if (group.purpose == Purpose::kTrain && !options_.score_training) return absl::OkStatus();
   COHORT_ASSIGN_OR_RETURN(std::string text,
                           tokenizer_->Decode(group.prompt, /*skip_special=*/false));
   COHORT_ASSIGN_OR_RETURN(const std::shared_ptr<const RewardPrompt> prompt,

@@ -44,5 +44,23 @@ TEST(RewardMetrics, HaveEveryCauseAsALabel) {
   }
 }
 
+// A judge that takes its time holds up only its own group.
+TEST_F(RewardRunnerTest, SeveralGroupsAreScoredAtTheSameTime) {
+  absl::Mutex mu;
+  int here = 0;
+  int met = 0;
+  const auto meet = [&](const absl::Status&, ScoringJob) {
+    absl::MutexLock lock(&mu);
+    ++here;
+    const auto all = [&here] { return here == 3; };
+    met += mu.AwaitWithTimeout(absl::Condition(&all), absl::Seconds(60)) ? 1 : 0;
+  };
+  RewardRunner runner(rewards_.get(), tokenizer_.get(), &metrics_, meet, {.concurrency = 3});
+  for (int i = 0; i < 3; ++i) COHORT_ASSERT_OK(runner.Add(Job(), absl::InfiniteFuture()));
+  runner.Stop();
+  EXPECT_EQ(met, 3) << "each waited for the two others";
+  EXPECT_THAT(metrics_.Text(), testing::HasSubstr("cohort_reward_wait_seconds_count 3"));
+}
+
 }  // namespace
 }  // namespace cohort

@@ -41,6 +41,15 @@ constexpr absl::Duration kGoodbye = absl::Seconds(3);
 constexpr absl::Duration kLastScrapes = absl::Seconds(90);
 constexpr char kAuto[] = "auto";  // of model.dtype
 
+RewardRunnerOptions RewardOptions(const v1::RunConfig& config) {
+  RewardRunnerOptions options;
+  options.score_training = !config.algorithm().reward().sources().empty();
+  for (const v1::RewardComponent& source : config.algorithm().reward().sources()) {
+    if (source.name() == "service") options.concurrency = config.reward().service().concurrency();
+  }
+  return options;
+}
+
 // The parts in the order of their dependence; destroyed in reverse.
 class Worker {
  public:
@@ -227,7 +236,7 @@ void Worker::MakeLoop() {
   rewards_ = std::make_unique<RewardRunner>(
       scorer_.get(), tokenizer_.get(), &metrics_,
       [this](const absl::Status& status, ScoringJob job) { SendScored(status, std::move(job)); },
-      /*score_training=*/!config_.algorithm().reward().sources().empty());
+      RewardOptions(config_));
 
   GenerationLoop::Options options;
   options.max_rows = config_.rollout().max_batch_rows();
@@ -350,6 +359,7 @@ absl::Status Worker::WaitForEnd() {
     }
     if (session_->ended()) return session_->Wait(absl::Now());
     COHORT_RETURN_IF_ERROR(loop_->status());
+    COHORT_RETURN_IF_ERROR(scorer_->Alive());
   }
 }
 

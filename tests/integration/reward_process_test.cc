@@ -122,6 +122,21 @@ TEST_F(RewardProcess, AServiceThatBreaksCostsItsSamplesAndNothingElse) {
   EXPECT_EQ(learner->Wait(absl::Seconds(60)), ExitOfSignal(SIGTERM)) << learner->Log();
 }
 
+TEST_F(RewardProcess, AServiceThatDoesNotStartEndsItsWorkerWithTheReason) {
+  WriteConfig(3);
+  const auto sources = [](const std::string& script) {
+    return absl::StrCat("algorithm.reward.sources=[{name: service, command: [sh, -c, '", script,
+                        "']}]");
+  };
+  auto learner = Learner(0, 1, {"--set", sources("exit 3")});
+  auto worker = Worker();
+  EXPECT_EQ(worker->Wait(absl::Seconds(60)), kExitBadSetup) << worker->Log();
+  EXPECT_THAT(worker->Log(), HasSubstr("service.command: the reward service"));
+  EXPECT_THAT(worker->Log(), HasSubstr("ended with exit code 3"));
+  learner->Signal(SIGTERM);
+  learner->Wait(absl::Seconds(60));
+}
+
 TEST_F(RewardProcess, AMissingInterpreterEndsTheWorkerWithTheFieldsName) {
   WriteConfig(3, "reward: {code: {interpreter: [no-such-python]}}\n");
   const auto learner = Learner(0, 1, {"--set", "algorithm.reward.sources=[{name: code_tests}]"});
