@@ -166,7 +166,10 @@ def check_coverage(rules, alerts, recorded, healthy):
 
 
 def promtool(program, *words):
-    done = subprocess.run([program, *words], capture_output=True, text=True, timeout=300)
+    try:
+        done = subprocess.run([program, *words], capture_output=True, text=True, timeout=300)
+    except subprocess.TimeoutExpired as late:
+        raise Failure(f"promtool {' '.join(words[:2])} did not end within 300 s") from late
     said = done.stdout + done.stderr
     require(done.returncode == 0 and not re.search(r"FAILED|WARNING|duplicate", said), f"promtool {' '.join(words[:2])}:\n{said}")
     return said
