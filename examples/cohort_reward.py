@@ -85,16 +85,15 @@ def verdict(reward, item):
     head = varint(1 << 3) + varint(index)
     try:
         value = reward(prompt, response, columns)
+        parts = {name: float(part) for name, part in value.items()} if isinstance(value, dict) else {}
+        total = None if value is None else sum(parts.values()) if parts else float(value)
     except Exception as error:  # whatever it is, it is this response's alone
         traceback.print_exc()
         return head + text(3, f"{type(error).__name__}: {error}"[:500])
-    if value is None:
+    if total is None:
         return head + text(3, "the reward gives no score")
-    parts = value if isinstance(value, dict) else {}
-    total = sum(parts.values()) if parts else float(value)
-    components = b"".join(text(4, text(1, name) + double(2, float(part)))
-                          for name, part in parts.items())
-    return head + double(2, float(total)) + components
+    components = b"".join(text(4, text(1, name) + double(2, part)) for name, part in parts.items())
+    return head + double(2, total) + components
 
 
 def tell(address):

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <fstream>
 #include <future>
@@ -112,6 +113,10 @@ absl::StatusOr<JudgedRun> RunJudged(const std::string& code, const CodeTests& te
   for (const absl::Status& status : prepared) COHORT_RETURN_IF_ERROR(status);
   judge.program.input = Request(tests);
   judge.program.readable = guest.program.readable = readable;
+  // The judge's work and its waiting for a processor are not the answer's time.
+  std::atomic<pid_t> judge_pid = 0;
+  judge.program.pid = &judge_pid;
+  guest.program.partner = &judge_pid;
   // Waiting for the answer is not the judge's doing; it ends with the answer.
   judge.program.seconds = SandboxBound(options.seconds) + kLastWords;
   guest.program.seconds = options.seconds;

@@ -203,7 +203,8 @@ class CodeVerifier final : public Verifier {
       return absl::StrCat("tests that are code need Python 3.8 or newer, found ", kField, " '",
                           code_.interpreter[0], "'");
     }
-    const size_t key = absl::HashOf(tests.code, tests.entry_point, tests.function);
+    const size_t key = absl::HashOf(tests.code, tests.entry_point, tests.function,
+                                    tests.calls.is_null() ? "" : tests.calls.dump());
     {
       absl::MutexLock lock(&mu_);
       const auto known = problems_.find(key);

@@ -103,16 +103,21 @@ pid_t CloneChild(ChildSetup* setup, bool own_user, Isolation* isolation) {
   return -1;
 }
 
-// Nanoseconds that the process has waited for a processor.
-absl::Duration RunDelay(pid_t pid) {
+// How long the process has run, and waited for a processor. Zero: it is gone.
+struct Scheduled {
+  absl::Duration ran, waited;
+};
+Scheduled ScheduleOf(pid_t pid) {
   char path[64];
   std::snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
   std::FILE* file = std::fopen(path, "re");
-  if (file == nullptr) return absl::ZeroDuration();
+  if (file == nullptr) return {};
   unsigned long long ran = 0, waited = 0;
   const int read = std::fscanf(file, "%llu %llu", &ran, &waited);
   std::fclose(file);
-  return read == 2 ? absl::Nanoseconds(static_cast<int64_t>(waited)) : absl::ZeroDuration();
+  if (read != 2) return {};
+  return {absl::Nanoseconds(static_cast<int64_t>(ran)),
+          absl::Nanoseconds(static_cast<int64_t>(waited))};
 }
 
 class RunningChild {
@@ -199,7 +204,11 @@ class RunningChild {
   }
 
   size_t OutputLimit() const { return static_cast<size_t>(program_.output_bytes); }
-  absl::Duration OwnTime() const { return absl::Now() - start_ - RunDelay(pid_); }
+  absl::Duration OwnTime() const {
+    const pid_t other = program_.partner == nullptr ? 0 : program_.partner->load();
+    const Scheduled partner = other > 0 ? ScheduleOf(other) : Scheduled();
+    return absl::Now() - start_ - ScheduleOf(pid_).waited - partner.ran - partner.waited;
+  }
 
   std::optional<SandboxResult::End> OverLimit(const SandboxResult& result) const {
     if (result.output.size() > OutputLimit()) return SandboxResult::End::kOutputLimit;
@@ -354,6 +363,7 @@ absl::StatusOr<SandboxResult> RunInSandbox(const SandboxProgram& program) {
   Isolation isolation;
   const pid_t pid = CloneChild(launch.setup(), launch.user().own(), &isolation);
   if (pid < 0) return ErrnoStatus(errno, "sandbox: starting a process");
+  if (program.pid != nullptr) program.pid->store(pid);
   RunningChild child(program, pid);
   SayOnceWhatIsMissing(isolation);
   output.write.Reset();

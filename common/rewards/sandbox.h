@@ -17,6 +17,9 @@
 // Without Landlock it may read what its user may read.
 #pragma once
 
+#include <sys/types.h>
+
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -36,6 +39,10 @@ struct SandboxProgram {
   int64_t output_bytes = 256 << 10;           // of standard output
   int channel = -1;  // a descriptor of the caller that the program has as its descriptor 3
   int stop = -1;     // a descriptor: when it can be read, the program is ended (kStopped)
+  // Of two programs that wait for each other: where this one's process id is put, and where the
+  // other's is found, whose work and waiting for a processor is not this one's time. 0: not there.
+  std::atomic<pid_t>* pid = nullptr;
+  const std::atomic<pid_t>* partner = nullptr;
 };
 
 struct SandboxResult {

@@ -8,6 +8,7 @@ import ast
 import builtins
 import importlib
 import re
+import symtable
 import sys
 import types
 
@@ -37,19 +38,19 @@ def of_program(node):
     return all(alias.name.split(".")[0] in PROGRAM for alias in node.names)
 
 
-def bound_by(node):
-    """The names that this node gives a meaning to."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return [node.name]
-    if isinstance(node, ast.arg):
-        return [node.arg]
-    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-        return [node.id]
-    if isinstance(node, ast.ExceptHandler) and node.name:
-        return [node.name]
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return [a.asname or a.name.split(".")[0] for a in node.names]
-    return []
+def module_names(text):
+    """(bound, free): names of the module that the tests give a meaning to, and that they only use."""
+    top = symtable.symtable(text, TESTS, "exec")
+    bound = {name.get_name() for name in top.get_symbols() if name.is_assigned()}
+    free = {name.get_name() for name in top.get_symbols() if name.is_referenced()}
+    tables = list(top.get_children())
+    while tables:
+        table = tables.pop()
+        tables.extend(table.get_children())
+        for name in table.get_symbols():
+            if name.is_global():
+                (bound if name.is_assigned() else free).add(name.get_name())
+    return bound, free - bound
 
 
 class Arithmetic(ast.NodeVisitor):
@@ -82,18 +83,17 @@ class TestText:
             self._code = compile(text, TESTS, "exec", dont_inherit=True)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             raise Void(f"the tests do not compile: {error}") from error
+        self._text = text
         self._nodes = list(ast.walk(self._tree))
         self._read_names()
         self._check()
 
     def _read_names(self):
-        loaded = {n.id for n in self._nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-        self._bound = {name for node in self._nodes for name in bound_by(node)}
+        self._bound, free = module_names(self._text)
         called = {n.func.id for n in self._nodes
                   if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
         based = {n.value.id for n in self._nodes
                  if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
-        free = loaded - self._bound
         self._helpers = {}
         for name in free:
             if name in MEMBERS:
@@ -145,7 +145,8 @@ class TestText:
                 raise Void(f"the tests need what is not installed: {path}") from error
         space.update(names)
         space["eval"] = Arithmetic.eval
-        if any("unittest" in name for node in self._nodes for name in bound_by(node)):
+        if any(isinstance(node, (ast.Import, ast.ImportFrom)) and "unittest" in ast.dump(node)
+               for node in self._nodes):
             importlib.import_module("unittest").main = lambda *_, **__: None  # run_all does it
         exec(self._code, space)
         self._check_entry(space, names)
