@@ -60,9 +60,9 @@ void AlertLog::SetStep(int64_t step) {
 void AlertLog::Raise(absl::string_view name, absl::string_view text) {
   COHORT_LOG(ERROR) << AlertLine(name, text);
   const Labels labels = {{"alert", std::string(name)}};
+  absl::MutexLock lock(&mu_);
   registry_->Counter(metric::kAlerts, labels).Add();
   registry_->Gauge(metric::kAlertActive, labels).Set(1);
-  absl::MutexLock lock(&mu_);
   auto alert = alerts_.begin();
   while (alert != alerts_.end() && alert->name != name) ++alert;
   if (alert == alerts_.end()) {

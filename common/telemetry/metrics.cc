@@ -155,8 +155,11 @@ void MetricRegistry::RemoveGauge(const MetricInfo& info, const Labels& labels) {
   if (family == impl_->gauges.end()) return;
   const auto series = family->second.series.find(labels);
   if (series == family->second.series.end()) return;
-  family->second.impl->Remove(series->second);
-  family->second.series.erase(series);
+  // Values that are the same once bounded share one series.
+  prometheus::Gauge* const removed = series->second;
+  std::erase_if(family->second.series,
+                [removed](const auto& one) { return one.second == removed; });
+  family->second.impl->Remove(removed);
 }
 
 bool MetricRegistry::Accept(const MetricInfo& info, double value, double minimum) {

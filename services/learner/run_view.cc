@@ -1,5 +1,6 @@
 #include "services/learner/run_view.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <fstream>
@@ -20,6 +21,7 @@ using nlohmann::json;
 constexpr size_t kSamplesKept = 12;
 constexpr size_t kTextKept = 8000;  // bytes of a prompt or a completion
 constexpr size_t kStepsOfTimes = 20;
+constexpr double kMostSteps = 1e15;
 constexpr char kTimePrefix[] = "time/";
 
 bool IsCurve(absl::string_view key) {
@@ -87,7 +89,7 @@ std::string Text(const json& in, const char* key) {
 template <typename T>
 T NumberOr(const json& in, const char* key, T otherwise) {
   const auto found = in.find(key);
-  return found != in.end() && found->is_number() ? found->get<T>() : otherwise;
+  return found != in.end() && found->is_number_integer() ? found->get<T>() : otherwise;
 }
 
 v1::Sample SampleOf(const json& line) {
@@ -118,7 +120,8 @@ v1::Sample SampleOf(const json& line) {
 }  // namespace
 
 void RunView::Add(Numbers numbers) {
-  const auto step = static_cast<int64_t>(Find(numbers, metric::kStep));
+  // Of a file that may be damaged: any number.
+  const auto step = static_cast<int64_t>(std::clamp(Find(numbers, metric::kStep), 0.0, kMostSteps));
   for (const auto& [key, value] : numbers) {
     if (IsCurve(key)) history_.Add(key, step, value);
   }
