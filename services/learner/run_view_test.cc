@@ -129,5 +129,20 @@ TEST(RunViewTest, ReadsBackWhatAnEarlierProcessWrote) {
   EXPECT_EQ(Filled(none).curves_size(), 0);
 }
 
+TEST(RunViewTest, ADamagedFileIsReadWithoutHarm) {
+  const TemporaryFolder folder;
+  const std::string file = folder.path() + "/lines";
+  COHORT_ASSERT_OK(
+      WriteFileAtomic(file,
+                      "{\"step\":1e300,\"reward/mean\":1}\n{\"step\":\"x\",\"ordinal\":-1e300,"
+                      "\"prompt\":7,\"rewards\":[1],\"tokens\":1e300}\n{\"step\":1e999}\n\xff{"));
+  RunView view;
+  view.Load(file, file);
+  const v1::StatusReply reply = Filled(view);
+  ASSERT_EQ(reply.samples_size(), 2);
+  EXPECT_EQ(reply.samples(0).ordinal(), 0u);
+  EXPECT_EQ(reply.samples(0).prompt(), "");
+}
+
 }  // namespace
 }  // namespace cohort
