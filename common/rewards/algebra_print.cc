@@ -149,7 +149,9 @@ std::optional<Algebra::Line> Algebra::AsLine(const Value& a) const {
     if (fmpz_mpoly_degree_si(a.bottom.get(), Index(i), context) > 0) return std::nullopt;
     const slong degree = fmpz_mpoly_degree_si(a.top.get(), Index(i), context);
     if (degree <= 0) continue;
-    if (found || degree > 1 || generators_[i].degree > 0) return std::nullopt;
+    // A function of a letter is none: |x| > 1 is not x > 1.
+    const bool letter = generators_[i].key.find('(') == std::string::npos;
+    if (found || degree > 1 || !letter) return std::nullopt;
     found = i;
   }
   if (!found) return std::nullopt;

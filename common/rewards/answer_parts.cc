@@ -54,7 +54,9 @@ bool IsInverse(TokenSpan operand) {
 bool IsArgumentOf(const Token& letter, TokenSpan inside) {
   if (absl::StrContains("fghpqrsuvFGHPQRSTUVWANLEICD", letter.text[0])) return true;
   if (letter.text.size() > 1) return true;  // \phi(12)
-  return inside.size() == 1 && (inside[0].kind == Kind::kNumber || IsCapital(inside[0]));
+  return std::all_of(inside.begin(), inside.end(), [](const Token& token) {
+    return token.kind == Kind::kNumber || IsCapital(token) || token.IsSign(",");
+  });
 }
 
 // "dy/dx" as a fraction: { d y } { d x }, or with a power.

@@ -249,6 +249,9 @@ std::optional<AnswerItem> AnswerReader::WithWords(TokenSpan tokens, int depth) {
   if (Use(tokens[0]) == WordUse::kUnit && tokens.size() > 1 && IsConstant(tokens.subspan(1))) {
     return Plain(tokens.subspan(1), depth);
   }
+  if (tokens.size() > 1 && tokens.back().IsSign("!") && IsWord(tokens[tokens.size() - 2])) {
+    tokens.remove_suffix(1);  // an exclamation
+  }
   const std::string text = PrintTokens(tokens);
   const std::string set = NamedSet(text);
   item.text = set == "real"    ? PrintRealSet(AllReals())

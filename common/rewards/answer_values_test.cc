@@ -60,6 +60,8 @@ TEST(AnswerValuesTest, FormulasAndEquations) {
       {"3^{k+2}", "9\\cdot 3^k", "3^k 3^2"},
       {"3^k+2"},
       {"b_7", "b_{7}"},
+      {"b_{n+1}", "b_{n + 1}"},
+      {"b_n+1"},
       {"b^7", "b^{7}"},
       {"\\sqrt{4t}", "2\\sqrt{t}", "2t^{1/2}"},
       {"\\tan t", "\\tan(t)", "\\tan{t}"},
@@ -93,6 +95,9 @@ TEST(AnswerValuesTest, SetsOfNumbers) {
       {"\\{\\emptyset\\}"},
       {"3x+2y<12", "6x+4y<24", "2y < 12-3x"},
       {"3x+2y>12"},
+      {"|x|>2"},
+      {"x>2"},
+      {"g(x)>2"},
   });
 }
 

@@ -238,7 +238,8 @@ std::string UnitName(absl::string_view text) {
 }
 
 bool IsUnitLetter(absl::string_view letter) {
-  return letter.size() == 1 && absl::StrContains("msghLlVWNJKCFT", letter[0]);
+  return letter == "Omega" ||
+         (letter.size() == 1 && absl::StrContains("msghlLVWNJKCFT", letter[0]));
 }
 
 std::string NamedSet(absl::string_view words) {

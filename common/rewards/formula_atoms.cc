@@ -164,7 +164,8 @@ std::optional<std::string> FormulaParser::Index() {
   const TokenSpan inside =
       end > at_ ? tokens_.subspan(at_ + 1, end - at_ - 1) : tokens_.subspan(at_, 1);
   at_ = end + 1;
-  return PrintTokens(inside);
+  const std::string text = PrintTokens(inside);
+  return inside.size() > 1 ? absl::StrCat("{", text, "}") : text;
 }
 
 std::vector<Value> FormulaParser::Arguments() {

@@ -38,7 +38,8 @@ bool IsWordThere(const Tokens& tokens, size_t at) {
                       !next->IsSign("^") && !next->IsSign("_") && !next->IsSign("("));
   }
   if (before == nullptr) return parted;
-  if (before->kind == Kind::kLetter || before->IsSign("^") || before->IsSign("_") ||
+  if (before->kind == Kind::kLetter || IsOperator(*before) || before->IsSign("^") ||
+      before->IsSign("_") ||
       (next != nullptr && (IsOperator(*next) || (next->kind == Kind::kLetter && !next->upright)))) {
     return false;
   }

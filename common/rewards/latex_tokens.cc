@@ -317,9 +317,10 @@ class Tokenizer {
     // What is meant as text may be a formula in a style: \textbf{4.5}, \text{$x$}.
     Read(inside, text || IsAllLetters(inside), depth + 1);
     const bool power = !after.empty() && absl::StrContains("^_!", after[0]);
-    const bool plain =
-        std::all_of(tokens.begin() + static_cast<std::ptrdiff_t>(before), tokens.end(),
-                    [](const Token& token) { return token.kind == Kind::kWord; });
+    const bool plain = std::all_of(
+        tokens.begin() + static_cast<std::ptrdiff_t>(before), tokens.end(), [](const Token& token) {
+          return token.kind == Kind::kWord || token.IsSign("/");  // \text{m/s}^2
+        });
     if (!power || plain || tokens.size() - before < 2) return;
     Token open;
     open.text = "{";
