@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/strings/str_replace.h"
 #include "cohort/v1/reward.grpc.pb.h"
 #include "common/rpc/server_host.h"
 #include "tests/integration/learner_process.h"
@@ -139,6 +140,14 @@ TEST_F(RewardProcess, AServiceThatDoesNotStartEndsItsWorkerWithTheReason) {
 
 TEST_F(RewardProcess, AMissingInterpreterEndsTheWorkerWithTheFieldsName) {
   WriteConfig(3, "reward: {code: {interpreter: [no-such-python]}}\n");
+  // Prompts without tests would end the learner.
+  COHORT_ASSERT_OK(WriteFileAtomic(
+      Path("problems.jsonl"),
+      "{\"prompt\": \"Write f.\", \"answer\": \"\", \"tests\": [\"assert f() == 1\"]}\n"));
+  const std::string config = absl::StrReplaceAll(
+      ReadFile(Path("run.yaml")).value_or(""),
+      {{"task: addition-1", absl::StrCat("sources: [{path: ", Path("problems.jsonl"), "}]")}});
+  COHORT_ASSERT_OK(WriteFileAtomic(Path("run.yaml"), config));
   const auto learner = Learner(0, 1, {"--set", "algorithm.reward.sources=[{name: code_tests}]"});
   const auto worker = Worker();
   EXPECT_EQ(worker->Wait(absl::Seconds(60)), kExitBadSetup) << worker->Log();
