@@ -2,19 +2,14 @@
 // bounded time.
 #pragma once
 
-#include <array>
-#include <cstdint>
 #include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
 #include "common/rewards/exact_number.h"
+#include "common/rewards/units.h"
 
 namespace cohort {
-
-// Powers of the base units: metre, kilogram, second, ampere, kelvin, mole, candela, bit, dollar,
-// degree of angle, month.
-using Dimensions = std::array<int8_t, 11>;
 
 struct Quantity {
   ExactNumber number;  // as written: 1.5

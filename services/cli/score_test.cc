@@ -134,8 +134,7 @@ TEST(ScoreCasesTest, SharedCasesAreJudgedAsTheySay) {
   std::ifstream in(path);
   if (!in) GTEST_SKIP() << "no reward cases at " << path;
   std::ostringstream out;
-  // Programs have their own test, where the sandbox is.
-  COHORT_ASSERT_OK_AND_ASSIGN(const CaseCounts counts, RunScoreCases(path, in, {}, out));
+  COHORT_ASSERT_OK_AND_ASSIGN(const CaseCounts counts, RunScoreCases(path, in, Python(), out));
   EXPECT_EQ(counts.failed, 0) << out.str();
   EXPECT_GT(counts.passed, 0);
 }
