@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/rewards/answer.h"
 #include "common/rewards/choice.h"
+#include "common/rewards/exact_number.h"
 #include "common/rewards/extract.h"
 #include "common/rewards/judges.h"
 #include "common/rewards/literal.h"
@@ -22,6 +23,13 @@ constexpr size_t kMaxSpelled = 256;  // bytes; the search takes up to so many st
 
 Text ReadMath(absl::string_view completion) { return ExtractBoxed(completion); }
 Text ReadReply(absl::string_view completion) { return ExtractReply(completion); }
+
+// A plain number without its commas, so that equal ones vote together.
+Text ReadGsm8k(absl::string_view completion) {
+  const Text found = ExtractGsm8kAnswer(completion);
+  const Text number = found ? CanonicalDecimal(*found) : std::nullopt;
+  return number ? number : found;
+}
 
 Text ReadNumber(absl::string_view completion) {
   const Reply reply = FindReply(completion);
@@ -45,7 +53,7 @@ struct Form {
   const char* after;
 };
 constexpr Form kForms[] = {
-    {"rule_math", ReadMath, "\\boxed{", "}"}, {"rule_gsm8k", ExtractGsm8kAnswer, "#### ", ""},
+    {"rule_math", ReadMath, "\\boxed{", "}"}, {"rule_gsm8k", ReadGsm8k, "#### ", ""},
     {"rule_dapo", ReadDapo, "Answer: ", ""},  {"rule_last_integer", ExtractLastInteger, "", ""},
     {"rule_sorting", ReadSorting, "", ""},    {"rule_countdown", ReadCountdown, "", ""},
     {"rule_number", ReadNumber, "", ""},      {"rule_choice", ReadChoice, "\\boxed{", "}"},

@@ -14,12 +14,6 @@ bool IsDigit(char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c))
 bool IsLetter(char c) { return absl::ascii_isalpha(static_cast<unsigned char>(c)); }
 bool IsWide(char c) { return static_cast<unsigned char>(c) >= 0x80; }
 
-Kind kind = kBreak;
-size_t begin = 0;
-size_t end = 0;
-bool space = false;  // before it
-};
-
 size_t DigitsEnd(absl::string_view text, size_t i) {
   while (i < text.size() && IsDigit(text[i])) ++i;
   return i;

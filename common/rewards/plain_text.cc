@@ -1,7 +1,6 @@
 #include "common/rewards/plain_text.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -11,27 +10,43 @@
 namespace cohort {
 namespace {
 
-using Replacement = std::pair<absl::string_view, char>;
+// U+2000 to U+203F.
+char PunctuationAt(unsigned char last) {
+  if (last == 0x80 || (last >= 0x82 && last <= 0x8A) || last == 0xAF) return ' ';
+  return last >= 0x90 && last <= 0x93 ? '-' : '\0';  // hyphens, figure dash, en dash
+}
 
-constexpr std::array<Replacement, 24> kPlain = {{
-    {"\u2212", '-'}, {"\u2010", '-'}, {"\u2011", '-'}, {"\u2012", '-'}, {"\u2013", '-'},
-    {"\ufe63", '-'}, {"\u2796", '-'}, {"\u207b", '-'}, {"\u3002", '.'}, {"\uff61", '.'},
-    {"\u3001", ','}, {"\u00a0", ' '}, {"\u2000", ' '}, {"\u2002", ' '}, {"\u2003", ' '},
-    {"\u2004", ' '}, {"\u2005", ' '}, {"\u2006", ' '}, {"\u2007", ' '}, {"\u2008", ' '},
-    {"\u2009", ' '}, {"\u200a", ' '}, {"\u202f", ' '}, {"\u3000", ' '},
-}};
+// U+3000 to U+303F.
+char IdeographicAt(unsigned char last) {
+  if (last == 0x80) return ' ';
+  return last == 0x81 ? ',' : last == 0x82 ? '.' : '\0';
+}
 
-// The ASCII character that the one at the start of `text` stands for, and its bytes; 0: none.
+// U+FF01 to U+FF5E; U+FF61 is a stop.
+char FullWidthAt(unsigned char middle, unsigned char last) {
+  if (middle == 0xBD && last == 0xA1) return '.';
+  const int code = last - 0x80 + (middle == 0xBC ? 0x20 : 0x60);
+  return last >= 0x80 && last < 0xC0 && code > 0x20 && code < 0x7F ? static_cast<char>(code) : '\0';
+}
+
+// The ASCII character that the one at the start of `text` stands for, and its bytes; 0: none. Every
+// character of a long text comes here.
 std::pair<char, size_t> PlainAt(absl::string_view text) {
-  if (text.size() >= 3 && text[0] == '\xEF' && (text[1] == '\xBC' || text[1] == '\xBD')) {
-    const int low = static_cast<unsigned char>(text[2]) - 0x80;
-    const int code = text[1] == '\xBC' ? low + 0x20 : low + 0x60;  // U+FF01 is U+0021
-    if (low >= 0 && low < 0x40 && code > 0x20 && code < 0x7F) return {static_cast<char>(code), 3};
+  const auto byte = [&](size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : static_cast<unsigned char>(0);
+  };
+  const unsigned char first = byte(0), middle = byte(1), last = byte(2);
+  if (first == 0xC2) return {middle == 0xA0 ? ' ' : '\0', middle == 0xA0 ? 2 : 0};
+  char plain = '\0';
+  if (first == 0xE2 && middle == 0x80) plain = PunctuationAt(last);
+  if (first == 0xE2 && ((middle == 0x88 && last == 0x92) || (middle == 0x81 && last == 0xBB) ||
+                        (middle == 0x9E && last == 0x96))) {
+    plain = '-';  // minus, superscript minus, heavy minus
   }
-  for (const auto& [from, to] : kPlain) {
-    if (absl::StartsWith(text, from)) return {to, from.size()};
-  }
-  return {0, 0};
+  if (first == 0xE3 && middle == 0x80) plain = IdeographicAt(last);
+  if (first == 0xEF && (middle == 0xBC || middle == 0xBD)) plain = FullWidthAt(middle, last);
+  if (first == 0xEF && middle == 0xB9 && last == 0xA3) plain = '-';  // small hyphen-minus
+  return {plain, plain == '\0' ? size_t{0} : size_t{3}};
 }
 
 bool StripOnce(absl::string_view* text) {
