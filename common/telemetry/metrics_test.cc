@@ -68,7 +68,8 @@ TEST(MetricTablesTest, NameTheUnitThatAMetricsNameEndsIn) {
       EXPECT_TRUE(!ends || info->unit == absl::string_view(unit)) << name;
     }
     if (info->kind == MetricKind::kHistogram) {
-      EXPECT_THAT(info->unit, testing::AnyOf("seconds", "tokens", "versions", "reward", "ratio"));
+      EXPECT_THAT(std::string(info->unit),
+                  testing::AnyOf("seconds", "tokens", "versions", "reward", "ratio"));
     }
   }
 }
