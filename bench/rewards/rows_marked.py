@@ -117,11 +117,13 @@ def dapo_languages(r):
 def number_expression(r):
     n, k = natural(r, 2, 99), r.randint(2, 9)
     bad = [
-        f"\\frac{{{k}}}{{{n}}}", f"\\sqrt{{{n}}}", f"x^{{{n}}}", f"{k}x+{n}", f"{k}^{{{n}}}",
-        f"\\frac{{{n}}}{{{k}}}", f"{k}\\cdot {n}"
+        f"\\sqrt{{{n}}}", f"x^{{{n}}}", f"{k}x+{n}", f"{k}^{{{n}}}", f"\\frac{{{n}}}{{{k}}}",
+        f"{k}\\cdot {n}", f"{n}\\pi", f"\\log_{{{k}}} {n}"
     ]
-    bad += [f"{n}\\pi", f"\\log_{{{k}}} {n}"] + ([f"{k}-{n}"] if k != 2 * n else []) + (
-        [f"{k}/{n}"] if k != n * n else []) + ([f"{n}!"] if n > 2 else [])
+    # Those that have the value n by chance are no near misses.
+    bad += [f"{k}-{n}"] if k != 2 * n else []
+    bad += [f"\\frac{{{k}}}{{{n}}}", f"{k}/{n}"] if k != n * n else []
+    bad += [f"{n}!"] if n > 2 else []
     pairs = [(r.choice(["So it is $%s$.", "It is \\boxed{%s}."]) % b, False) for b in bad
             ] + [(f"Of {n} boxes, it is \\boxed{{\\text{{none}}}}.", False)]
     pairs += [(f"It is \\boxed{{\\frac{{{n * k}}}{{{k}}}}}.", True), (f"It is \\boxed{{{n}}}.", True),
