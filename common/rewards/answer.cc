@@ -87,6 +87,16 @@ std::string ReadTokens(const Tokens& tokens) {
   return AnswerReader(&budget, NameReading::kUsual).Read(tokens, 0);
 }
 
+// "37 to 19" is no product of letters, whose order would not matter.
+bool JoinsBareWords(const Tokens& tokens) {
+  return std::any_of(tokens.begin(), tokens.end(), [](const Token& token) {
+    if (!token.bare) return false;
+    const WordUse use = UseOfWord(token.text);
+    return use == WordUse::kTo || use == WordUse::kModulo || use == WordUse::kAnd ||
+           use == WordUse::kOr || use == WordUse::kChanges || use == WordUse::kRemainder;
+  });
+}
+
 // Where letters may be units, and units letters: "48 m" for 48, "6pt" for 6tp.
 bool MatchesOtherwise(absl::string_view reply, absl::string_view gold, const std::string& value) {
   bool complete = true;
@@ -94,9 +104,10 @@ bool MatchesOtherwise(absl::string_view reply, absl::string_view gold, const std
   if (!complete) return false;
   if (SetUnitUpright(&tokens)) return ReadTokens(tokens) == value;
   const Tokens golds = TokenizeLatex(gold, &complete);
+  if (!complete || JoinsBareWords(tokens) || JoinsBareWords(golds)) return false;
   const auto bare = [](const Token& token) { return token.bare; };
-  if (!complete || (std::none_of(tokens.begin(), tokens.end(), bare) &&
-                    std::none_of(golds.begin(), golds.end(), bare))) {
+  if (std::none_of(tokens.begin(), tokens.end(), bare) &&
+      std::none_of(golds.begin(), golds.end(), bare)) {
     return false;
   }
   return ReadTokens(WithoutBareWords(tokens)) == ReadTokens(WithoutBareWords(golds));

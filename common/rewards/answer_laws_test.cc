@@ -99,6 +99,13 @@ TEST(AnswerLawsTest, EqualityIsSymmetricAndMatchesGrantNoLess) {
   }
 }
 
+TEST(AnswerLawsTest, BareWordsThatJoinAreNoLetters) {
+  EXPECT_TRUE(AnswerMatches("37:19", "37 to 19"));
+  EXPECT_FALSE(AnswerMatches("19 to 37", "37 to 19"));
+  EXPECT_FALSE(AnswerMatches("5 mod 12", "12 mod 5"));
+  EXPECT_TRUE(AnswerMatches("6ma", "6am"));
+}
+
 TEST(AnswerLawsTest, DressCarriesNothing) {
   for (const auto& forms : Values()) {
     for (const std::string& form : forms) {
