@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -58,28 +59,15 @@ const char* const kSnippets[] = {"{",
                                  "sources: ",
                                  "\x01"};
 
+// The further kinds are a snippet, and a piece of the text itself.
 std::string MutateText(std::string bytes, CounterRng* rng) {
-  const uint64_t edits = 1 + rng->Below(4);
-  for (uint64_t i = 0; i < edits && !bytes.empty(); ++i) {
-    const size_t at = rng->Below(bytes.size());
-    switch (rng->Below(5)) {
-      case 0:
-        bytes[at] = static_cast<char>(rng->Below(256));
-        break;
-      case 1:
-        bytes.erase(at, rng->Below(16));
-        break;
-      case 2:
-        bytes.insert(at, kSnippets[rng->Below(std::size(kSnippets))]);
-        break;
-      case 3:
-        bytes.insert(at, bytes.substr(rng->Below(bytes.size()), rng->Below(40)));
-        break;
-      default:
-        bytes.resize(at);
+  return MutateWith(2, std::move(bytes), rng, [rng](uint64_t kind, size_t at, std::string* out) {
+    if (kind == 0) {
+      out->insert(at, kSnippets[rng->Below(std::size(kSnippets))]);
+    } else {
+      out->insert(at, out->substr(rng->Below(out->size()), rng->Below(40)));
     }
-  }
-  return bytes;
+  });
 }
 
 TEST(ConfigFuzzTest, NoMutationOfARecipeCrashesTheLoader) {
