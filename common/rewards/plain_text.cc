@@ -5,48 +5,46 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/rewards/latex_unicode.h"
 
 namespace cohort {
 namespace {
 
-// U+2000 to U+203F.
-char PunctuationAt(unsigned char last) {
-  if (last == 0x80 || (last >= 0x82 && last <= 0x8A) || last == 0xAF) return ' ';
-  return last >= 0x90 && last <= 0x93 ? '-' : '\0';  // hyphens, figure dash, en dash
-}
-
-// U+3000 to U+303F.
-char IdeographicAt(unsigned char last) {
-  if (last == 0x80) return ' ';
-  return last == 0x81 ? ',' : last == 0x82 ? '.' : '\0';
-}
-
-// U+FF01 to U+FF5E; U+FF61 is a stop.
-char FullWidthAt(unsigned char middle, unsigned char last) {
-  if (middle == 0xBD && last == 0xA1) return '.';
-  const int code = last - 0x80 + (middle == 0xBC ? 0x20 : 0x60);
-  return last >= 0x80 && last < 0xC0 && code > 0x20 && code < 0x7F ? static_cast<char>(code) : '\0';
-}
-
-// The ASCII character that the one at the start of `text` stands for, and its bytes; 0: none. Every
-// character of a long text comes here.
-std::pair<char, size_t> PlainAt(absl::string_view text) {
-  const auto byte = [&](size_t i) {
-    return i < text.size() ? static_cast<unsigned char>(text[i]) : static_cast<unsigned char>(0);
-  };
-  const unsigned char first = byte(0), middle = byte(1), last = byte(2);
-  if (first == 0xC2) return {middle == 0xA0 ? ' ' : '\0', middle == 0xA0 ? 2 : 0};
-  char plain = '\0';
-  if (first == 0xE2 && middle == 0x80) plain = PunctuationAt(last);
-  if (first == 0xE2 && ((middle == 0x88 && last == 0x92) || (middle == 0x81 && last == 0xBB) ||
-                        (middle == 0x9E && last == 0x96))) {
-    plain = '-';  // minus, superscript minus, heavy minus
+// The ASCII character that `character` stands for; 0: none.
+char PlainOf(char32_t character) {
+  if (character >= 0xFF01 && character <= 0xFF5E) {  // full width
+    return static_cast<char>(character - 0xFF01 + '!');
   }
-  if (first == 0xE3 && middle == 0x80) plain = IdeographicAt(last);
-  if (first == 0xEF && (middle == 0xBC || middle == 0xBD)) plain = FullWidthAt(middle, last);
-  if (first == 0xEF && middle == 0xB9 && last == 0xA3) plain = '-';  // small hyphen-minus
-  return {plain, plain == '\0' ? size_t{0} : size_t{3}};
+  if (character >= 0x2010 && character <= 0x2013) return '-';  // hyphens, figure dash, en dash
+  if (character >= 0x2002 && character <= 0x200A) return ' ';  // spaces of all widths
+  switch (character) {
+    case 0x00A0:
+    case 0x2000:
+    case 0x202F:
+    case 0x3000:
+      return ' ';
+    case 0x207B:  // superscript minus
+    case 0x2212:  // minus
+    case 0x2796:  // heavy minus
+    case 0xFE63:  // small hyphen-minus
+      return '-';
+    case 0x3001:
+      return ',';
+    case 0x3002:
+    case 0xFF61:
+      return '.';
+    default:
+      return '\0';
+  }
+}
+
+// The same of what stands at `at`; `size` are its bytes.
+char PlainAt(absl::string_view text, size_t at, size_t* size) {
+  const char32_t character = CharacterAt(text, at, size);
+  // More bytes than it needs: malformed.
+  return *size == (character < 0x800 ? 2U : 3U) ? PlainOf(character) : '\0';
 }
 
 bool StripOnce(absl::string_view* text) {
@@ -84,10 +82,14 @@ std::string PlainText(absl::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (size_t i = 0; i < text.size();) {
-    const auto [plain, size] =
-        wide(text[i]) ? PlainAt(text.substr(i, 3)) : std::pair{'\0', size_t{0}};
-    out += size > 0 ? plain : text[i];
-    i += std::max<size_t>(size, 1);
+    size_t size = 1;
+    const char plain = wide(text[i]) ? PlainAt(text, i, &size) : '\0';
+    if (plain != '\0') {
+      out += plain;
+    } else {
+      absl::StrAppend(&out, text.substr(i, size));
+    }
+    i += size;
   }
   return out;
 }
