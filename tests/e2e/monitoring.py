@@ -13,13 +13,10 @@ import contextlib
 import json
 import pathlib
 import re
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.parse
 import urllib.request
 
 import yaml
@@ -27,6 +24,7 @@ import yaml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 import check_rules  # noqa: E402
+import prometheus_server  # noqa: E402
 from dashboard_queries import has_data, of_dashboards  # noqa: E402
 
 SELECTOR = re.compile(r"\b((?:cohort|process)(?::|_)[a-z0-9_:]+|up)\b(\{[^}]*\})")
@@ -39,12 +37,6 @@ def say(text):
 
 def fail(text):
     sys.exit(f"monitoring: {text}")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_until(seconds, what, probe, log):
@@ -82,13 +74,14 @@ class Run:
 
     def __init__(self, stack, bin_folder, work):
         self.stack, self.bin, self.work = stack, bin_folder, work
-        self.ports = {name: free_port() for name in ("grpc", "store", "prometheus", "learner", "worker0", "worker1")}
+        self.ports = {name: prometheus_server.free_port() for name in ("grpc", "store", "learner", "worker0", "worker1")}
+        self.prometheus_address = f"127.0.0.1:{prometheus_server.free_port()}"
 
     def start(self, name, *command):
         log = open(self.work / f"{name}.log", "ab")  # kept open by the process
         process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
-        self.stack.callback(end, process)
+        self.stack.callback(prometheus_server.end, process)
         return process
 
     def tls(self, role):
@@ -113,32 +106,17 @@ class Run:
                 {"targets": [f"127.0.0.1:{self.ports['learner']}"], "labels": {"run": "monitored", "role": "learner"}},
                 {"targets": [f"127.0.0.1:{self.ports[name]}" for name in ("worker0", "worker1")],
                  "labels": {"run": "monitored", "role": "rollout"}}]}]}))
-        return self.start("prometheus", "prometheus", f"--config.file={self.work / 'prometheus.yml'}",
-                          f"--storage.tsdb.path={self.work / 'tsdb'}", f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}")
+        return self.start("prometheus", *prometheus_server.command(self.work, self.prometheus_address))
 
     def page(self, name):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}/metrics", timeout=10) as answer:
             return answer.read().decode()
 
     def ask(self, path, **arguments):
-        address = f"http://127.0.0.1:{self.ports['prometheus']}/api/v1/{path}?{urllib.parse.urlencode(arguments)}"
-        try:
-            with urllib.request.urlopen(address, timeout=30) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:
-            raise ValueError(f"{error.read().decode()[:300]}") from error
+        return prometheus_server.ask(self.prometheus_address, path, **arguments)
 
     def step(self):
         return float(self.ask("query", query="max(cohort_learner_step)")["result"][0]["value"][1])
-
-
-def end(process):
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
 
 
 def train(run):

@@ -8,19 +8,17 @@ import contextlib
 import json
 import pathlib
 import re
-import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 
 from k8s import Failed, wait_until
-from release import ROOT
+from release import HTTP_PORT, ROOT
 
-PORT = 9090  # of the pods' metrics
+sys.path.insert(0, str(ROOT / "tests/e2e"))
+import prometheus_server  # noqa: E402
 
 
 class Prometheus:
@@ -51,14 +49,12 @@ class Prometheus:
         said = self._folder / "proxy"
         with open(said, "wb") as output:
             process = subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=output, stderr=output)
-        stack.callback(end, process)
+        stack.callback(prometheus_server.end, process)
         return wait_until(20, "`kubectl proxy` to say its address",
                           lambda: re.search(r"127\.0\.0\.1:\d+", said.read_text()))[0]
 
     def _start_prometheus(self, stack):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self._address = f"127.0.0.1:{prometheus_server.free_port()}"
         rules = (ROOT / "deploy/prometheus/rules.yaml").read_text().replace("[15m]", f"[{self.window}]")
         (self._folder / "rules.yaml").write_text(rules)
         (self._folder / "prometheus.yml").write_text(json.dumps({
@@ -66,11 +62,8 @@ class Prometheus:
             "scrape_configs": [{"job_name": "cohort", "file_sd_configs": [
                 {"files": [str(self._folder / "targets.json")], "refresh_interval": "5s"}]}]}))
         with open(self._folder / "log", "wb") as log:
-            process = subprocess.Popen(
-                ["prometheus", f"--config.file={self._folder / 'prometheus.yml'}",
-                 f"--storage.tsdb.path={self._folder / 'tsdb'}", f"--web.listen-address={self._address}"],
-                stdout=log, stderr=log)
-        stack.callback(end, process)
+            process = subprocess.Popen(prometheus_server.command(self._folder, self._address), stdout=log, stderr=log)
+        stack.callback(prometheus_server.end, process)
 
     def _watch_pods(self):
         while not self._stop.wait(1):
@@ -86,17 +79,15 @@ class Prometheus:
 
     def _target(self, pod, role):
         name, namespace = pod["metadata"]["name"], self.cluster.namespace
-        path = f"/api/v1/namespaces/{namespace}/pods/{name}:{PORT}/proxy/metrics"
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}:{HTTP_PORT}/proxy/metrics"
         return {"targets": [self._proxy], "labels": {"__metrics_path__": path, "instance": name, "pod": name, "role": role,
                                                      "namespace": namespace, "run": self.release.name}}
 
     def ask(self, path, **arguments):
-        address = f"http://{self._address}/api/v1/{path}?{urllib.parse.urlencode(arguments)}"
         try:
-            with urllib.request.urlopen(address, timeout=30) as answer:
-                return json.load(answer)["data"]
-        except urllib.error.HTTPError as error:
-            raise Failed(f"Prometheus refused {path} {arguments}: {error.read().decode()[:300]}") from error
+            return prometheus_server.ask(self._address, path, **arguments)
+        except prometheus_server.Refused as error:
+            raise Failed(f"Prometheus refused {error}") from error
         except OSError as error:
             raise Failed(f"Prometheus does not answer: {error}; {(self._folder / 'log').read_text()[-1000:]}") from error
 
@@ -130,12 +121,3 @@ class Prometheus:
         firing = self.query('ALERTS{alertstate="firing"}')
         if firing:
             raise Failed(f"{moment}: {[labels['alertname'] for labels, _ in firing]} fire, expected no alert")
-
-
-def end(process):
-    process.terminate()
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
