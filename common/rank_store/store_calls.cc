@@ -173,7 +173,7 @@ std::unique_ptr<StoreCalls> LocalStoreCalls(RankStore* store) {
 absl::StatusOr<std::unique_ptr<StoreCalls>> RemoteStoreCalls(
     const std::string& address, std::shared_ptr<const Security> security) {
   if (security != nullptr) COHORT_RETURN_IF_ERROR(security->CheckDial(address));
-  QuietRpcLogs();
+  SetUpRpc();
   return std::make_unique<Remote>(address, std::move(security));
 }
 

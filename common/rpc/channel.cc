@@ -77,12 +77,12 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ad
                                                            const Security* security, Role peer) {
   if (security == nullptr) return MakeChannel(address);
   COHORT_RETURN_IF_ERROR(security->CheckDial(address));
-  QuietRpcLogs();
+  SetUpRpc();
   return grpc::CreateCustomChannel(address, security->channel(peer), Arguments());
 }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
-  QuietRpcLogs();
+  SetUpRpc();
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), Arguments());
 }
 
@@ -148,7 +148,7 @@ absl::Status WaitForPeer(const std::function<std::shared_ptr<grpc::Channel>()>& 
   return absl::CancelledError(absl::StrCat("stopped while waiting for ", peer, " at ", address));
 }
 
-void QuietRpcLogs() {
+void SetUpRpc() {
   static std::once_flag once;
   std::call_once(once, [] {
     IgnoreLockOrder();

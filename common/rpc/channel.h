@@ -36,8 +36,9 @@ absl::Status WaitForPeer(const std::function<std::shared_ptr<grpc::Channel>()>& 
                          const std::string& peer, const std::string& address, absl::Time deadline,
                          const StopToken& stop);
 
-// Log lines of gRPC and Protobuf become our DEBUG lines: what fails reaches us as a status and is
-// said once, by us. Optimised builds check no lock orders. Called by channels and servers.
-void QuietRpcLogs();
+// Once per process, whoever calls it how often (channels and servers do): log lines of gRPC and
+// Protobuf become our DEBUG lines, since what fails reaches us as a status and is said once, by us;
+// optimised builds check no lock orders.
+void SetUpRpc();
 
 }  // namespace cohort

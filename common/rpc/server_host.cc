@@ -35,7 +35,7 @@ ServerHost::ServerHost(std::shared_ptr<const Security> security,
     : security_(std::move(security)), credentials_(std::move(credentials)) {}
 
 absl::StatusOr<std::unique_ptr<ServerHost>> ServerHost::Start(const Options& options) {
-  QuietRpcLogs();
+  SetUpRpc();
   COHORT_ASSIGN_OR_RETURN(const HostPort where, ParseHostPort(options.listen));
   if (options.security != nullptr) {
     COHORT_RETURN_IF_ERROR(options.security->CheckListen(options.listen));

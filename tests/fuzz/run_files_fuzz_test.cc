@@ -32,7 +32,7 @@ void AppendBlock(const std::string& bytes, std::string* out) {
 }
 
 TEST(RunFilesFuzzTest, NoBytesCrashTheReaderOfDescriptions) {
-  QuietRpcLogs();
+  SetUpRpc();
   v1::DescribeReply reply;
   reply.set_resolved_config(
       R"({"model":{"path":"m"},"algorithm":{"reward":{"sources":[{"name":"reward_model"}]}}})");
@@ -46,7 +46,7 @@ TEST(RunFilesFuzzTest, NoBytesCrashTheReaderOfDescriptions) {
 }
 
 TEST(RunFilesFuzzTest, NoBytesCrashTheAssemblerOfFiles) {
-  QuietRpcLogs();
+  SetUpRpc();
   std::string input;
   AppendBlock(File("policy", "f", "one two three").SerializeAsString(), &input);
   for (const char* piece : {"one ", "two ", "three"}) AppendBlock(piece, &input);

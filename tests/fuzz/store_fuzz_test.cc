@@ -65,7 +65,7 @@ std::string Seed() {
 }
 
 TEST(StoreFuzzTest, NoCallsCrashTheStoreAndEveryWaitIsAnswered) {
-  QuietRpcLogs();
+  SetUpRpc();
   SetMinLogLevel(LogLevel::kFatal);
   Campaign(&FuzzRankStore, Seed(), 20000, /*seed=*/17);
 }

@@ -21,12 +21,12 @@ namespace {
 constexpr uint64_t kSeed = 11;
 
 TEST(WireFuzzTest, NoBytesCrashTheGroupDecoder) {
-  QuietRpcLogs();
+  SetUpRpc();
   Campaign(&FuzzGroupDecode, EncodeGroup(RandomGroup(1, 3, 12)), 20000, kSeed);
 }
 
 TEST(WireFuzzTest, NoBytesCrashTheAssembler) {
-  QuietRpcLogs();
+  SetUpRpc();
   std::string input;
   GroupSplitter splitter(1, std::make_shared<std::string>(900, 'g'), /*max_chunk=*/100);
   while (!splitter.done()) {
@@ -41,7 +41,7 @@ TEST(WireFuzzTest, NoBytesCrashTheAssembler) {
 }
 
 TEST(WireFuzzTest, NoBytesAreTakenApartInAnotherWayThanProtobufs) {
-  QuietRpcLogs();
+  SetUpRpc();
   v1::WeightReply reply;
   reply.mutable_block()->set_version(7);
   reply.mutable_block()->set_block(300);
