@@ -3,15 +3,14 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <thread>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "common/base/find_program.h"
 #include "common/base/host_port.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
@@ -22,17 +21,6 @@ namespace {
 constexpr absl::Duration kLook = absl::Milliseconds(20);
 constexpr absl::Duration kGrace = absl::Seconds(5);  // from SIGTERM to SIGKILL
 constexpr char kService[] = "reward service";
-
-// Through PATH, as a shell does.
-std::string FindProgram(const std::string& name) {
-  if (absl::StrContains(name, '/')) return name;
-  const char* const path = std::getenv("PATH");
-  for (const absl::string_view folder : absl::StrSplit(path == nullptr ? "" : path, ':')) {
-    std::string candidate = absl::StrCat(folder, "/", name);
-    if (!folder.empty() && access(candidate.c_str(), X_OK) == 0) return candidate;
-  }
-  return name;
-}
 
 }  // namespace
 
@@ -45,7 +33,7 @@ absl::StatusOr<std::unique_ptr<ServiceProcess>> ServiceProcess::Start(
   ChildSpec spec;
   spec.name = kService;
   spec.argv = command;
-  spec.argv[0] = FindProgram(command[0]);
+  spec.argv[0] = FindProgram(command[0]).value_or(command[0]);
   spec.environment = {{"COHORT_REWARD_ADDRESS_FILE", process->folder_.path() + "/address"}};
   {
     absl::MutexLock lock(&process->mu_);

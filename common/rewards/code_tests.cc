@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "common/base/file.h"
+#include "common/base/find_program.h"
 #include "common/base/status_macros.h"
 #include "common/rewards/code_blocks.h"
 #include "common/rewards/code_cases.h"
@@ -50,16 +51,8 @@ std::string LastWords(absl::string_view text) {
   return std::string(text);
 }
 
-absl::StatusOr<std::string> FindProgram(const std::string& name) {
-  if (absl::StrContains(name, '/')) {
-    if (access(name.c_str(), X_OK) == 0) return name;
-  } else {
-    const char* path = std::getenv("PATH");
-    for (const absl::string_view folder : absl::StrSplit(path == nullptr ? "" : path, ':')) {
-      std::string candidate = absl::StrCat(folder, "/", name);
-      if (!folder.empty() && access(candidate.c_str(), X_OK) == 0) return candidate;
-    }
-  }
+absl::StatusOr<std::string> FindInterpreter(const std::string& name) {
+  if (std::optional<std::string> found = FindProgram(name)) return *std::move(found);
   return absl::NotFoundError(
       absl::StrCat(kField, ": expected a program that can be run, found none of the name '", name,
                    "'; install it or give its path"));
@@ -97,7 +90,7 @@ class CodeVerifier final : public Verifier {
           ": reward code_tests runs programs and needs an interpreter, found none; set it, "
           "such as [python3, -I]"));
     }
-    COHORT_ASSIGN_OR_RETURN(code_.interpreter[0], FindProgram(code_.interpreter[0]));
+    COHORT_ASSIGN_OR_RETURN(code_.interpreter[0], FindInterpreter(code_.interpreter[0]));
     readable_ = ReadableFor(code_.interpreter);
     readable_.insert(readable_.end(), code_.readable.begin(), code_.readable.end());
     shell_ = absl::EndsWith(code_.interpreter[0], "sh");
