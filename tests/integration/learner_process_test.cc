@@ -85,7 +85,9 @@ TEST_F(LearnerProcess, AKilledRankOfAPodEndsThePodAndSavesTheSteps) {
                "--out", Path("out"), "--store", absl::StrCat("127.0.0.1:", store_port_),
                "--ranks-per-pod", "2", "--resume=auto"},
               Path("pod.log"));
-  const auto worker = Worker();
+  // Slow, so that the rank dies while its learner waits for groups: in the middle of an update
+  // the weights are no step's, and nothing would be saved.
+  const auto worker = Worker({"--pace", "200"});
   ASSERT_TRUE(WaitFor([&] { return Trained(1); })) << pod.Log();
   const std::string children =
       ReadFile(absl::StrCat("/proc/", pod.pid(), "/task/", pod.pid(), "/children")).value_or("");
